@@ -1,0 +1,349 @@
+//! Why a statement is refused, and what the client is told.
+
+use std::fmt;
+
+use crate::tenant::{Closed, WriteHazard};
+
+/// The exact reason of a refusal. Each has a code that never changes, a SQLSTATE and a message.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Reason {
+    /// A column of this name does not exist for the client: it is the tenant column.
+    ColumnDoesNotExist {
+        /// The name as the client wrote it, possibly qualified.
+        column: String,
+    },
+    /// A command that tenants may not use.
+    CommandNotAllowed {
+        /// The command's name, such as `CREATE TABLE`.
+        command: String,
+    },
+    /// A condition that could fail, warn or act on another tenant's row.
+    ConditionNotSilent {
+        /// What in it is not silent, such as `function pg_catalog.lower`.
+        what: String,
+    },
+    /// A construct that is understood by PostgreSQL but not by Tenantry.
+    ConstructNotSupported {
+        /// The construct's name, such as `TABLESAMPLE`.
+        construct: String,
+    },
+    /// A function that is not on the allow-list and that the policy does not trust.
+    FunctionNotAllowed {
+        /// The function, such as `public.order_total`.
+        function: String,
+    },
+    /// The two parsers do not read the same words.
+    LexersDisagree,
+    /// An operator outside `pg_catalog` that could take the place of a listed one.
+    OperatorNotAllowed {
+        /// The operator's name.
+        operator: String,
+    },
+    /// A parameter number beyond what Bind can carry.
+    ParameterNumber,
+    /// What is printed is not what the client wrote: a fault of ours, found in time.
+    PrintedDifferently,
+    /// A relation that does not exist.
+    RelationDoesNotExist {
+        /// The name as the client wrote it, possibly qualified.
+        relation: String,
+    },
+    /// A relation that is closed to tenants.
+    RelationNotAllowed {
+        /// The relation, as `schema.name`.
+        relation: String,
+        /// Why.
+        closed: Closed,
+    },
+    /// A relation of the system catalogs.
+    SystemRelation {
+        /// The relation, as `schema.name`.
+        relation: String,
+    },
+    /// A statement that PostgreSQL itself could not parse.
+    Syntax {
+        /// PostgreSQL's own message.
+        message: String,
+    },
+    /// Too long, too deep or too many.
+    TooLarge {
+        /// What, such as `nesting`.
+        what: &'static str,
+        /// The bound.
+        limit: usize,
+    },
+    /// A type that is not on the allow-list, or shows the tenant column.
+    TypeNotAllowed {
+        /// The type's name.
+        type_name: String,
+    },
+    /// A configuration parameter that clients may not change or read.
+    VariableNotAllowed {
+        /// The parameter's name.
+        variable: String,
+    },
+    /// The rewritten statement could not be proved: a fault of ours, found in time.
+    Unproved {
+        /// What the verifier did not find.
+        what: String,
+    },
+    /// A write that could reach beyond the tenant.
+    WriteNotAllowed {
+        /// The relation, as `schema.name`.
+        relation: String,
+        /// Why.
+        hazard: WriteHazard,
+    },
+    /// Bytes that are not UTF-8, or a NUL.
+    WrongEncoding,
+    /// A message of PostgreSQL's own that we can foresee and must give ourselves.
+    AsPostgres {
+        /// Its SQLSTATE.
+        sqlstate: &'static str,
+        /// Its message.
+        message: String,
+    },
+}
+
+/// A refusal: the reason, and where in the client's text.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Refusal {
+    /// Why.
+    pub reason: Reason,
+    /// The byte offset in the client's text, where one place can be named.
+    pub position: Option<usize>,
+}
+
+impl From<Reason> for Refusal {
+    fn from(reason: Reason) -> Self {
+        Self {
+            reason,
+            position: None,
+        }
+    }
+}
+
+impl Refusal {
+    /// A refusal of something that stands at a byte offset of the client's text.
+    pub fn at(reason: Reason, position: usize) -> Self {
+        Self {
+            reason,
+            position: Some(position),
+        }
+    }
+
+    /// The stable code, `TNnnnn`.
+    pub fn code(&self) -> &'static str {
+        match &self.reason {
+            Reason::WrongEncoding => "TN1001",
+            Reason::Syntax { .. } => "TN1002",
+            Reason::LexersDisagree => "TN1003",
+            Reason::ConstructNotSupported { .. } => "TN1004",
+            Reason::PrintedDifferently => "TN1005",
+            Reason::TooLarge { .. } => "TN1006",
+            Reason::ParameterNumber => "TN1007",
+            Reason::RelationDoesNotExist { .. } => "TN2001",
+            Reason::RelationNotAllowed { .. } => "TN2002",
+            Reason::SystemRelation { .. } => "TN2003",
+            Reason::ColumnDoesNotExist { .. } => "TN2004",
+            Reason::WriteNotAllowed { .. } => "TN2005",
+            Reason::AsPostgres { .. } => "TN2006",
+            Reason::FunctionNotAllowed { .. } => "TN3001",
+            Reason::OperatorNotAllowed { .. } => "TN3002",
+            Reason::TypeNotAllowed { .. } => "TN3003",
+            Reason::CommandNotAllowed { .. } => "TN4001",
+            Reason::VariableNotAllowed { .. } => "TN4002",
+            Reason::ConditionNotSilent { .. } => "TN5001",
+            Reason::Unproved { .. } => "TN9001",
+        }
+    }
+
+    /// The SQLSTATE.
+    pub fn sqlstate(&self) -> &'static str {
+        match &self.reason {
+            Reason::WrongEncoding => "22021",
+            Reason::Syntax { .. } => "42601",
+            Reason::TooLarge { .. } => "54001",
+            Reason::ParameterNumber => "08P01",
+            Reason::RelationDoesNotExist { .. } => "42P01",
+            Reason::ColumnDoesNotExist { .. } => "42703",
+            Reason::AsPostgres { sqlstate, .. } => sqlstate,
+            Reason::ConstructNotSupported { .. }
+            | Reason::LexersDisagree
+            | Reason::PrintedDifferently
+            | Reason::ConditionNotSilent { .. }
+            | Reason::Unproved { .. } => "0A000",
+            Reason::RelationNotAllowed { .. }
+            | Reason::SystemRelation { .. }
+            | Reason::WriteNotAllowed { .. }
+            | Reason::FunctionNotAllowed { .. }
+            | Reason::OperatorNotAllowed { .. }
+            | Reason::TypeNotAllowed { .. }
+            | Reason::CommandNotAllowed { .. }
+            | Reason::VariableNotAllowed { .. } => "42501",
+        }
+    }
+
+    /// What to do about it, where there is something to do.
+    pub fn hint(&self) -> Option<String> {
+        match &self.reason {
+            Reason::RelationNotAllowed { relation, closed } => Some(closed_hint(relation, *closed)),
+            Reason::WriteNotAllowed { hazard, .. } => Some(hazard_hint(hazard)),
+            Reason::FunctionNotAllowed { function } => Some(format!(
+                "After a review, name it in policy.toml: [functions] trusted = [\"{function}(..)\"]."
+            )),
+            Reason::CommandNotAllowed { .. } => Some(
+                "Changes of the schema or the server are made on a direct connection; then run \
+                 \"tenantry check\" and reload."
+                    .to_owned(),
+            ),
+            Reason::ConditionNotSilent { .. } => Some(
+                "PostgreSQL may evaluate this before the tenant's filter. Use a plain comparison, \
+                 or move the expression to the select list."
+                    .to_owned(),
+            ),
+            Reason::PrintedDifferently | Reason::Unproved { .. } => {
+                Some("This is a fault of Tenantry: please report the statement.".to_owned())
+            }
+            Reason::AsPostgres { .. }
+            | Reason::ColumnDoesNotExist { .. }
+            | Reason::ConstructNotSupported { .. }
+            | Reason::LexersDisagree
+            | Reason::OperatorNotAllowed { .. }
+            | Reason::ParameterNumber
+            | Reason::RelationDoesNotExist { .. }
+            | Reason::Syntax { .. }
+            | Reason::SystemRelation { .. }
+            | Reason::TooLarge { .. }
+            | Reason::TypeNotAllowed { .. }
+            | Reason::VariableNotAllowed { .. }
+            | Reason::WrongEncoding => None,
+        }
+    }
+}
+
+fn closed_hint(relation: &str, closed: Closed) -> String {
+    match closed {
+        Closed::Denied => "The policy denies this relation to tenants.".to_owned(),
+        Closed::NoTenantColumn => {
+            format!(
+                "Name its tenant column in policy.toml: [tables.\"{relation}\"] column = \"..\"."
+            )
+        }
+        Closed::NullableTenantColumn => {
+            "Its tenant column must be NOT NULL: ALTER TABLE .. ALTER COLUMN .. SET NOT NULL."
+                .to_owned()
+        }
+        Closed::NotTrusted => format!(
+            "After a review, say so in policy.toml: [tables.\"{relation}\"] kind = \"scoped\", \
+             trusted = true."
+        ),
+        Closed::Sequence => "Use the column's default, or nextval().".to_owned(),
+        Closed::SharedParent => {
+            "It has a partition or child that is not shared: classify that one first.".to_owned()
+        }
+        Closed::Unclassified => format!(
+            "Say what it is in policy.toml: [tables.\"{relation}\"] kind = \"scoped\", \"shared\" \
+             or \"denied\"."
+        ),
+        Closed::UnfitTenantColumn => {
+            "A tenant column has the type smallint, integer, bigint, uuid, text or varchar."
+                .to_owned()
+        }
+        Closed::Via => "Tables scoped through another one are not supported yet.".to_owned(),
+        Closed::View => "Views are not supported yet; query the tables.".to_owned(),
+    }
+}
+
+fn hazard_hint(hazard: &WriteHazard) -> String {
+    match hazard {
+        WriteHazard::ForeignKeyAction {
+            constraint,
+            relation,
+        } => format!(
+            "The foreign key {constraint} on {relation} acts on referring rows: it must pair the \
+             tenant columns, and use NO ACTION or CASCADE."
+        ),
+        WriteHazard::Rule { relation } => {
+            format!("{relation} has rewrite rules, which run unseen.")
+        }
+        WriteHazard::Trigger { trigger, relation } => format!(
+            "After a review, name it in policy.toml: [triggers] trusted = [\"{trigger} on \
+             {relation}\"]."
+        ),
+        WriteHazard::UniqueKey { key } => format!(
+            "The unique key {key} lacks the tenant column: add it, or accept in policy.toml with \
+             existence_leak = true."
+        ),
+    }
+}
+
+impl fmt::Display for Refusal {
+    /// The message as the client sees it; the code stands at its end.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.reason {
+            Reason::AsPostgres { message, .. } | Reason::Syntax { message } => {
+                f.write_str(message)?
+            }
+            Reason::ColumnDoesNotExist { column } => {
+                // As PostgreSQL's errorMissingColumn() prints it.
+                if column.contains('.') {
+                    write!(f, "column {column} does not exist")?;
+                } else {
+                    write!(f, "column \"{column}\" does not exist")?;
+                }
+            }
+            Reason::CommandNotAllowed { command } => {
+                write!(f, "{command} is not allowed for tenants")?
+            }
+            Reason::ConditionNotSilent { what } => {
+                write!(
+                    f,
+                    "{what} is not supported in a condition on a tenant's table"
+                )?;
+            }
+            Reason::ConstructNotSupported { construct } => {
+                write!(f, "{construct} is not supported")?
+            }
+            Reason::FunctionNotAllowed { function } => {
+                write!(f, "function {function} is not allowed for tenants")?;
+            }
+            Reason::LexersDisagree => {
+                f.write_str("this way of writing operators, comments or literals is not supported")?
+            }
+            Reason::OperatorNotAllowed { operator } => {
+                write!(f, "operator {operator} is not allowed for tenants")?;
+            }
+            Reason::ParameterNumber => f.write_str("parameter number out of range")?,
+            Reason::PrintedDifferently => {
+                f.write_str("this statement cannot be reproduced exactly")?
+            }
+            Reason::RelationDoesNotExist { relation } => {
+                write!(f, "relation \"{relation}\" does not exist")?;
+            }
+            Reason::RelationNotAllowed { relation, .. } | Reason::SystemRelation { relation } => {
+                write!(f, "relation {relation} is not open to tenants")?;
+            }
+            Reason::TooLarge { what, limit } => {
+                write!(f, "statement exceeds the limit of {limit} for {what}")?
+            }
+            Reason::TypeNotAllowed { type_name } => {
+                write!(f, "type {type_name} is not allowed for tenants")?;
+            }
+            Reason::Unproved { what } => write!(
+                f,
+                "the isolation of this statement could not be proved: {what}"
+            )?,
+            Reason::VariableNotAllowed { variable } => {
+                write!(f, "parameter \"{variable}\" is not open to tenants")?;
+            }
+            Reason::WriteNotAllowed { relation, .. } => {
+                write!(f, "relation {relation} cannot be written by tenants")?;
+            }
+            Reason::WrongEncoding => f.write_str("invalid byte sequence for encoding \"UTF8\"")?,
+        }
+        write!(f, " [{}]", self.code())
+    }
+}
+
+impl std::error::Error for Refusal {}

@@ -1,0 +1,16 @@
+//! Tenantry: a proxy that speaks PostgreSQL's protocol on both sides and keeps each tenant inside
+//! its own data.
+//!
+//! ```text
+//! SQL text -> sql::parse      -> ParsedStatement
+//!          -> isolate         -> Template          text with places for the tenant
+//!          -> verify          -> VerifiedStatement an independent proof on PostgreSQL's own grammar
+//!                             => Admitted          the only thing a server connection takes
+//! ```
+
+pub mod admitted;
+pub mod bypass;
+pub mod catalog;
+pub mod isolate;
+pub mod tenant;
+pub mod verify;

@@ -1,0 +1,420 @@
+//! The catalog and the policy together: what each relation is to a tenant.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Policy, TablePolicy, TenantType, Unlisted};
+use crate::catalog::{
+    Catalog, CatalogVersion, ForeignKeyAction, Relation, RelationKind, RelationName,
+};
+
+/// A relation whose rows belong to tenants.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Scoped {
+    /// The tenant column.
+    pub column: String,
+    /// Its type.
+    pub column_type: TenantType,
+}
+
+/// Why a relation is closed to tenants.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Closed {
+    /// The policy denies it.
+    Denied,
+    /// The tenant column may be NULL.
+    NullableTenantColumn,
+    /// The policy names a tenant column that the table does not have.
+    NoTenantColumn,
+    /// A foreign table or a materialized view that the policy does not trust.
+    NotTrusted,
+    /// Sequences are reached through their column only.
+    Sequence,
+    /// It is said to be shared, but has a partition or child that is not.
+    SharedParent,
+    /// Neither the policy nor a tenant column says what it is.
+    Unclassified,
+    /// The tenant column's type cannot tell tenants apart safely.
+    UnfitTenantColumn,
+    /// `via` is not supported yet.
+    Via,
+    /// Views are not supported yet.
+    View,
+}
+
+/// What a relation is to a tenant.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Class {
+    /// It is closed.
+    Refused(Closed),
+    /// Its rows belong to tenants.
+    Scoped(Scoped),
+    /// Its rows are common to all.
+    Shared {
+        /// Whether tenants may write it.
+        writable: bool,
+    },
+}
+
+/// Why tenants must not write a scoped relation.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum WriteHazard {
+    /// A foreign key action would leave or change the tenant.
+    ForeignKeyAction {
+        /// The constraint.
+        constraint: String,
+        /// The relation that it is on.
+        relation: RelationName,
+    },
+    /// A rewrite rule would run unseen.
+    Rule {
+        /// The relation that it is on.
+        relation: RelationName,
+    },
+    /// An untrusted trigger would run unseen.
+    Trigger {
+        /// The trigger.
+        trigger: String,
+        /// The relation that it is on.
+        relation: RelationName,
+    },
+    /// A unique key without the tenant column would tell of other tenants' values.
+    UniqueKey {
+        /// The key.
+        key: String,
+    },
+}
+
+/// A catalog in which every relation is classified.
+#[derive(Clone, Debug)]
+pub struct Classified {
+    catalog: Catalog,
+    policy: Policy,
+    version: CatalogVersion,
+    classes: BTreeMap<RelationName, Class>,
+}
+
+impl Classified {
+    /// Classifies every relation of the catalog by the policy.
+    pub fn new(catalog: Catalog, policy: Policy) -> Self {
+        let classes = catalog
+            .relations
+            .iter()
+            .map(|relation| {
+                (
+                    relation.name.clone(),
+                    classify(&catalog, &policy, relation, 0),
+                )
+            })
+            .collect();
+        let version = catalog.version();
+        let mut classified = Self {
+            catalog,
+            policy,
+            version,
+            classes,
+        };
+        classified.close_shared_parents();
+        classified
+    }
+
+    /// Reading a parent reads its children: a shared relation with a descendant that is not shared
+    /// would show that one's rows to everybody.
+    fn close_shared_parents(&mut self) {
+        let is_shared = |class: Option<&Class>| matches!(class, Some(Class::Shared { .. }));
+        let mut open = true;
+        while open {
+            let closed: Vec<RelationName> = self
+                .classes
+                .iter()
+                .filter(|(name, class)| {
+                    is_shared(Some(class))
+                        && self
+                            .catalog
+                            .children(name)
+                            .any(|c| !is_shared(self.classes.get(&c.name)))
+                })
+                .map(|(name, _)| name.clone())
+                .collect();
+            open = !closed.is_empty();
+            for name in closed {
+                self.classes
+                    .insert(name, Class::Refused(Closed::SharedParent));
+            }
+        }
+    }
+
+    /// The catalog.
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// The policy.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// The catalog's version.
+    pub fn version(&self) -> CatalogVersion {
+        self.version
+    }
+
+    /// What this relation is.
+    pub fn class(&self, relation: &Relation) -> &Class {
+        self.classes
+            .get(&relation.name)
+            .unwrap_or(&Class::Refused(Closed::Unclassified))
+    }
+
+    /// The scoped relations with their tenant columns, by name.
+    pub fn scoped(&self) -> impl Iterator<Item = (&RelationName, &Scoped)> {
+        self.classes.iter().filter_map(|(name, class)| match class {
+            Class::Scoped(scoped) => Some((name, scoped)),
+            Class::Refused(_) | Class::Shared { .. } => None,
+        })
+    }
+
+    /// The columns of a relation that a tenant sees: all but the tenant column.
+    pub fn visible_columns<'a>(
+        &'a self,
+        relation: &'a Relation,
+    ) -> Vec<&'a crate::catalog::Column> {
+        let hidden = match self.class(relation) {
+            Class::Scoped(scoped) => Some(scoped.column.as_str()),
+            Class::Refused(_) | Class::Shared { .. } => None,
+        };
+        relation
+            .columns
+            .iter()
+            .filter(|column| Some(column.name.as_str()) != hidden)
+            .collect()
+    }
+
+    /// Whether a function outside `pg_catalog` was reviewed: `schema.name(types)` is in the policy
+    /// for each of its overloads.
+    pub fn trusts_function(&self, schema: &str, name: &str) -> bool {
+        let mut overloads = self
+            .catalog
+            .functions_named(name)
+            .filter(|function| function.schema == schema)
+            .map(|function| format!("{schema}.{name}({})", function.arguments.join(", ")))
+            .peekable();
+        overloads.peek().is_some()
+            && overloads.all(|signature| {
+                let plain = |text: &str| text.replace(' ', "");
+                self.policy
+                    .trusted_functions
+                    .iter()
+                    .any(|entry| plain(entry) == plain(&signature))
+            })
+    }
+
+    /// Why a write to this scoped relation could reach beyond the tenant; the closure over foreign
+    /// key actions, partitions and children.
+    pub fn write_hazards(&self, relation: &Relation) -> Vec<WriteHazard> {
+        let mut hazards = Vec::new();
+        let mut seen = BTreeSet::new();
+        self.collect_hazards(relation, &mut seen, &mut hazards);
+        hazards
+    }
+
+    fn collect_hazards(
+        &self,
+        relation: &Relation,
+        seen: &mut BTreeSet<RelationName>,
+        hazards: &mut Vec<WriteHazard>,
+    ) {
+        if !seen.insert(relation.name.clone()) {
+            return;
+        }
+        self.collect_own_hazards(relation, hazards);
+        for child in self.catalog.children(&relation.name) {
+            self.collect_hazards(child, seen, hazards);
+        }
+        for referring in &self.catalog.relations {
+            for key in referring
+                .foreign_keys
+                .iter()
+                .filter(|key| key.references == relation.name)
+            {
+                let acts = |action| match action {
+                    ForeignKeyAction::Cascade
+                    | ForeignKeyAction::SetDefault
+                    | ForeignKeyAction::SetNull => true,
+                    ForeignKeyAction::NoAction | ForeignKeyAction::Restrict => false,
+                };
+                if !acts(key.on_delete) && !acts(key.on_update) {
+                    continue;
+                }
+                if !self.keeps_tenant(referring, key) {
+                    hazards.push(WriteHazard::ForeignKeyAction {
+                        constraint: key.name.clone(),
+                        relation: referring.name.clone(),
+                    });
+                }
+                self.collect_hazards(referring, seen, hazards);
+            }
+        }
+    }
+
+    fn collect_own_hazards(&self, relation: &Relation, hazards: &mut Vec<WriteHazard>) {
+        for trigger in &relation.triggers {
+            let trusted = self.policy.trusted_triggers.iter().any(|entry| {
+                entry.name == trigger.name
+                    && (entry.table == relation.name || relation.parents.contains(&entry.table))
+            });
+            if !trusted {
+                hazards.push(WriteHazard::Trigger {
+                    trigger: trigger.name.clone(),
+                    relation: relation.name.clone(),
+                });
+            }
+        }
+        if relation.has_rules {
+            hazards.push(WriteHazard::Rule {
+                relation: relation.name.clone(),
+            });
+        }
+        let Class::Scoped(scoped) = self.class(relation) else {
+            return;
+        };
+        if let Some(TablePolicy::Scoped {
+            existence_leak: true,
+            ..
+        }) = self.policy.tables.get(&relation.name)
+        {
+            return;
+        }
+        for key in &relation.keys {
+            if !key.columns.contains(&scoped.column) {
+                hazards.push(WriteHazard::UniqueKey {
+                    key: key.name.clone(),
+                });
+            }
+        }
+    }
+
+    /// Whether a foreign key pairs the tenant columns of both sides, and its actions leave the
+    /// referring one alone. SET NULL and SET DEFAULT act on it (unless limited to columns, which
+    /// the catalog does not tell yet), so they never do.
+    fn keeps_tenant(&self, referring: &Relation, key: &crate::catalog::ForeignKey) -> bool {
+        let Class::Scoped(own) = self.class(referring) else {
+            return false;
+        };
+        let Some(parent) = self
+            .catalog
+            .relation(&key.references.schema, &key.references.name)
+        else {
+            return false;
+        };
+        let Class::Scoped(theirs) = self.class(parent) else {
+            return false;
+        };
+        let paired = key
+            .columns
+            .iter()
+            .zip(&key.referenced_columns)
+            .any(|(column, referenced)| *column == own.column && *referenced == theirs.column);
+        let rewrites = |action| {
+            matches!(
+                action,
+                ForeignKeyAction::SetDefault | ForeignKeyAction::SetNull
+            )
+        };
+        paired && !rewrites(key.on_delete) && !rewrites(key.on_update)
+    }
+}
+
+/// A partition of a partition of ...: more levels than this are refused.
+const PARENTS_MAX: usize = 16;
+
+fn classify(catalog: &Catalog, policy: &Policy, relation: &Relation, depth: usize) -> Class {
+    match relation.kind {
+        RelationKind::Table | RelationKind::PartitionedTable => {}
+        RelationKind::Sequence => return Class::Refused(Closed::Sequence),
+        RelationKind::View => return Class::Refused(Closed::View),
+        RelationKind::MaterializedView | RelationKind::ForeignTable => {
+            return match policy.tables.get(&relation.name) {
+                Some(TablePolicy::Scoped {
+                    column,
+                    trusted: true,
+                    ..
+                }) => {
+                    let column = column.as_ref().unwrap_or(&policy.tenant_column);
+                    by_trusted_column(relation, column)
+                }
+                Some(TablePolicy::Shared { .. }) => Class::Shared { writable: false },
+                Some(TablePolicy::Denied) => Class::Refused(Closed::Denied),
+                Some(TablePolicy::Scoped { .. } | TablePolicy::Via { .. }) | None => {
+                    Class::Refused(Closed::NotTrusted)
+                }
+            };
+        }
+        RelationKind::CompositeType | RelationKind::Index => {
+            return Class::Refused(Closed::Unclassified);
+        }
+    }
+    match policy.tables.get(&relation.name) {
+        Some(TablePolicy::Denied) => Class::Refused(Closed::Denied),
+        Some(TablePolicy::Shared { writable }) => Class::Shared {
+            writable: *writable,
+        },
+        Some(TablePolicy::Via { .. }) => Class::Refused(Closed::Via),
+        Some(TablePolicy::Scoped { column, .. }) => {
+            by_column(relation, column.as_ref().unwrap_or(&policy.tenant_column))
+        }
+        None => unlisted(catalog, policy, relation, depth),
+    }
+}
+
+/// A partition or child is what its parent is; two parents must agree.
+fn unlisted(catalog: &Catalog, policy: &Policy, relation: &Relation, depth: usize) -> Class {
+    if depth > PARENTS_MAX {
+        return Class::Refused(Closed::Unclassified);
+    }
+    let mut inherited: Option<Class> = None;
+    for parent in &relation.parents {
+        let Some(parent) = catalog.relation(&parent.schema, &parent.name) else {
+            return Class::Refused(Closed::Unclassified);
+        };
+        let class = match classify(catalog, policy, parent, depth + 1) {
+            Class::Scoped(scoped) => by_column(relation, &scoped.column),
+            class @ (Class::Refused(_) | Class::Shared { .. }) => class,
+        };
+        match &inherited {
+            Some(other) if *other != class => return Class::Refused(Closed::Unclassified),
+            Some(_) => {}
+            None => inherited = Some(class),
+        }
+    }
+    if let Some(class) = inherited {
+        return class;
+    }
+    match policy.unlisted {
+        Unlisted::ByColumn if relation.column(&policy.tenant_column).is_some() => {
+            by_column(relation, &policy.tenant_column)
+        }
+        Unlisted::ByColumn | Unlisted::Refuse => Class::Refused(Closed::Unclassified),
+    }
+}
+
+fn by_column(relation: &Relation, name: &str) -> Class {
+    match relation.column(name) {
+        None => Class::Refused(Closed::NoTenantColumn),
+        Some(column) if !column.not_null => Class::Refused(Closed::NullableTenantColumn),
+        Some(_) => by_trusted_column(relation, name),
+    }
+}
+
+/// Views and materialized views have no NOT NULL; a NULL in the column belongs to nobody.
+fn by_trusted_column(relation: &Relation, name: &str) -> Class {
+    let Some(column) = relation.column(name) else {
+        return Class::Refused(Closed::NoTenantColumn);
+    };
+    match TenantType::of_column(column.type_oid) {
+        Some(column_type) => Class::Scoped(Scoped {
+            column: name.to_owned(),
+            column_type,
+        }),
+        None => Class::Refused(Closed::UnfitTenantColumn),
+    }
+}

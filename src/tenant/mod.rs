@@ -1,0 +1,19 @@
+//! Who a row belongs to: tenants, and what each relation is to them.
+//!
+//! In: the policy's lines and a [`crate::catalog::Catalog`]. Out: [`Classified`], the two together, in
+//! which every relation has exactly one [`Class`].
+//!
+//! # Invariants
+//! 1. A relation that nothing classifies has the class [`Class::Refused`]; there is no other default.
+//! 2. A [`TenantKey`] is only bound to a column whose [`TenantType`] accepts it.
+//!
+//! # Not here
+//! How the files are read: [`crate::config`]. What is done to a statement: [`crate::isolate`].
+
+mod classified;
+mod id;
+mod policy;
+
+pub use classified::{Class, Classified, Closed, Scoped, WriteHazard};
+pub use id::{InvalidTenantId, KeyMismatch, TenantId, TenantKey, TenantType};
+pub use policy::{Policy, TablePolicy, TrustedTrigger, Unlisted};
