@@ -13,7 +13,9 @@ pub mod template;
 use crate::admitted::Admitted;
 use crate::catalog::Oid;
 use crate::tenant::Classified;
+use crate::verify::{Claim, verify};
 use refusal::Refusal;
+use template::Template;
 
 /// What a transaction control statement does.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -80,15 +82,61 @@ pub struct Isolated {
     pub admitted: Admitted,
 }
 
+/// One statement, rewritten but not yet proved. Tests, fuzzing and benches look in here.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    /// The statement as the client wrote it.
+    pub original: String,
+    /// Where `original` begins in the client's message, in bytes.
+    pub offset: usize,
+    /// The byte range of each token of `original`, comments and white space left out.
+    pub tokens: Vec<(usize, usize)>,
+    /// What the parser prints for `original` before any rewriting.
+    pub reprinted: String,
+    /// What the session layer has to know.
+    pub kind: Kind,
+    /// The text to be sent.
+    pub template: Template,
+}
+
+/// Parses and rewrites each statement of a Query or Parse message.
+pub fn prepare(
+    sql: &[u8],
+    declared_types: &[Oid],
+    classified: &Classified,
+) -> Result<Vec<Prepared>, Refusal> {
+    let _ = (sql, declared_types, classified);
+    Err(refusal::Reason::Unproved {
+        what: "nothing is rewritten yet".to_owned(),
+    }
+    .into())
+}
+
 /// Isolates each statement of a Query or Parse message. An empty message gives no statement.
 pub fn isolate(
     sql: &[u8],
     declared_types: &[Oid],
     classified: &Classified,
 ) -> Result<Vec<Isolated>, Refusal> {
-    let _ = (sql, declared_types, classified);
-    Err(refusal::Reason::Unproved {
-        what: "nothing is rewritten yet".to_owned(),
-    }
-    .into())
+    prepare(sql, declared_types, classified)?
+        .into_iter()
+        .map(|prepared| {
+            let claim = Claim {
+                original: &prepared.original,
+                tokens: &prepared.tokens,
+                reprinted: &prepared.reprinted,
+                template: &prepared.template,
+                declared_types,
+                classified,
+            };
+            let verified = verify(&claim).map_err(|mut refusal| {
+                refusal.position = refusal.position.map(|at| at + prepared.offset);
+                refusal
+            })?;
+            Ok(Isolated {
+                kind: prepared.kind,
+                admitted: Admitted::Isolated(verified),
+            })
+        })
+        .collect()
 }
