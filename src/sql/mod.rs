@@ -141,14 +141,16 @@ pub fn query(text: &str) -> Result<Query, ReadError> {
     parser(tokens)
         .parse_query()
         .map(|query| *query)
-        .map_err(|_| composed(text))
+        .map_err(|_unread| composed(text))
 }
 
 /// Parses an expression that the rewriter composed of quoted names.
 pub fn expression(text: &str) -> Result<Expr, ReadError> {
     let lexemes = token::lexemes(text)?;
     let tokens = lexemes.iter().map(Lexeme::spanned).collect();
-    parser(tokens).parse_expr().map_err(|_| composed(text))
+    parser(tokens)
+        .parse_expr()
+        .map_err(|_unread| composed(text))
 }
 
 fn composed(text: &str) -> ReadError {

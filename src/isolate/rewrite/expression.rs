@@ -20,6 +20,10 @@ impl Rewriter<'_> {
         })
     }
 
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the rest is looked at by the next function; the last one refuses"
+    )]
     fn any_expression(&mut self, expression: &mut Expr, scope: &Scope) -> Rewritten<()> {
         match expression {
             Expr::Identifier(name) => identifier(name).map(|_| ()),
@@ -42,6 +46,17 @@ impl Rewriter<'_> {
                 self.binary_operator(op)?;
                 self.all([left, right], scope)
             }
+            _ => self.comparison(expression, scope),
+        }
+    }
+
+    /// Comparisons.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the rest is looked at by the next function; the last one refuses"
+    )]
+    fn comparison(&mut self, expression: &mut Expr, scope: &Scope) -> Rewritten<()> {
+        match expression {
             Expr::IsDistinctFrom(left, right) | Expr::IsNotDistinctFrom(left, right) => {
                 self.all([left, right], scope)
             }
@@ -103,6 +118,17 @@ impl Rewriter<'_> {
                 self.binary_operator(compare_op)?;
                 self.all([left, right], scope)
             }
+            _ => self.constructor(expression, scope),
+        }
+    }
+
+    /// Sub-queries, rows, arrays, CASE and casts.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the rest is looked at by the next function; the last one refuses"
+    )]
+    fn constructor(&mut self, expression: &mut Expr, scope: &Scope) -> Rewritten<()> {
+        match expression {
             Expr::InSubquery {
                 expr,
                 subquery,
@@ -145,6 +171,10 @@ impl Rewriter<'_> {
     }
 
     /// What is a function call in PostgreSQL's tree, whatever it looks like.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "what is not named here or above is no PostgreSQL and is refused"
+    )]
     fn call(&mut self, expression: &mut Expr, scope: &Scope) -> Rewritten<()> {
         match expression {
             Expr::Function(function) => self.function(function, scope),
@@ -184,22 +214,7 @@ impl Rewriter<'_> {
                     .try_for_each(|item| self.expression(item, scope))
             }
             Expr::Substring { .. } | Expr::Ceil { .. } | Expr::Floor { .. } => {
-                plain_call(expression).ok_or_else(|| self.construct("this form of call"))?;
-                match expression {
-                    Expr::Function(function) => self.function(function, scope),
-                    Expr::Substring {
-                        expr,
-                        substring_from,
-                        substring_for,
-                        ..
-                    } => {
-                        self.expression(expr, scope)?;
-                        self.optional(substring_from.as_mut(), scope)?;
-                        self.optional(substring_for.as_mut(), scope)
-                    }
-                    #[expect(clippy::wildcard_enum_match_arm, reason = "made above")]
-                    _ => Err(self.construct("this form of call")),
-                }
+                self.plain_call(expression, scope)
             }
             Expr::Collate { expr, collation } => {
                 self.expression(expr, scope)?;
@@ -216,11 +231,27 @@ impl Rewriter<'_> {
                     .iter_mut()
                     .try_for_each(|access| self.access(access, scope))
             }
-            #[expect(
-                clippy::wildcard_enum_match_arm,
-                reason = "what is not named here or above is no PostgreSQL and is refused"
-            )]
             _ => Err(self.construct("this form of expression")),
+        }
+    }
+
+    #[expect(clippy::wildcard_enum_match_arm, reason = "made above")]
+    fn plain_call(&mut self, expression: &mut Expr, scope: &Scope) -> Rewritten<()> {
+        plain_call(expression).ok_or_else(|| self.construct("this form of call"))?;
+        match expression {
+            Expr::Function(function) => self.function(function, scope),
+            Expr::Substring {
+                expr,
+                substring_from,
+                substring_for,
+                special: _,
+                shorthand: _,
+            } => {
+                self.expression(expr, scope)?;
+                self.optional(substring_from.as_mut(), scope)?;
+                self.optional(substring_for.as_mut(), scope)
+            }
+            _ => Err(self.construct("this form of call")),
         }
     }
 
@@ -235,6 +266,7 @@ impl Rewriter<'_> {
     }
 
     /// Casts and typed literals.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "only called for the above")]
     fn typed(&mut self, expression: &mut Expr, scope: &Scope) -> Rewritten<()> {
         match expression {
             Expr::Cast {
@@ -243,7 +275,7 @@ impl Rewriter<'_> {
                 data_type,
                 format,
             } => {
-                self.absent(Presence::of(format), "FORMAT in a cast")?;
+                self.absent(Presence::of(format.as_ref()), "FORMAT in a cast")?;
                 match kind {
                     CastKind::Cast | CastKind::DoubleColon => {}
                     CastKind::TryCast | CastKind::SafeCast => {
@@ -274,7 +306,6 @@ impl Rewriter<'_> {
                 Ok(())
             }
             Expr::Interval(Interval { value, .. }) => self.expression(value, scope),
-            #[expect(clippy::wildcard_enum_match_arm, reason = "only called for the above")]
             _ => Err(self.construct("this form of cast")),
         }
     }
@@ -289,7 +320,7 @@ impl Rewriter<'_> {
                 upper_bound,
                 stride,
             }) => {
-                self.absent(Presence::of(stride), "a stride")?;
+                self.absent(Presence::of(stride.as_ref()), "a stride")?;
                 for bound in [lower_bound, upper_bound].into_iter().flatten() {
                     self.expression(bound, scope)?;
                 }
@@ -327,6 +358,10 @@ impl Rewriter<'_> {
         }
     }
 
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "no literal of PostgreSQL's: refused"
+    )]
     fn value(&self, value: &Value) -> Rewritten<()> {
         match value {
             Value::Number(_, false)
@@ -338,10 +373,6 @@ impl Rewriter<'_> {
             | Value::Boolean(_)
             | Value::Null
             | Value::Placeholder(_) => Ok(()),
-            #[expect(
-                clippy::wildcard_enum_match_arm,
-                reason = "no literal of PostgreSQL's: refused"
-            )]
             _ => Err(self.construct("this form of literal")),
         }
     }
@@ -366,6 +397,10 @@ impl Rewriter<'_> {
         }
     }
 
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "operators are names; which may be used, the verifier knows"
+    )]
     fn binary_operator(&self, operator: &BinaryOperator) -> Rewritten<()> {
         match operator {
             BinaryOperator::Xor
@@ -377,10 +412,6 @@ impl Rewriter<'_> {
             | BinaryOperator::Glob
             | BinaryOperator::Overlaps
             | BinaryOperator::Assignment => Err(self.construct("this operator")),
-            #[expect(
-                clippy::wildcard_enum_match_arm,
-                reason = "operators are names; which may be used, the verifier knows"
-            )]
             _ => Ok(()),
         }
     }
@@ -388,6 +419,10 @@ impl Rewriter<'_> {
 
 /// `substring(a, 1, 2)`, `substr(..)`, `ceil(x)` and `floor(x)` have forms of their own in the tree; as
 /// plain calls their names can be qualified. `substring(a FROM 1 FOR 2)` is left as it is.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "not one of these calls: refused"
+)]
 fn plain_call(expression: &mut Expr) -> Option<()> {
     let (name, arguments) = match expression {
         Expr::Substring { special: false, .. } => return Some(()),
@@ -415,10 +450,6 @@ fn plain_call(expression: &mut Expr) -> Option<()> {
         }
         Expr::Ceil { expr, field } => ("ceil", unscaled(expr, field)?),
         Expr::Floor { expr, field } => ("floor", unscaled(expr, field)?),
-        #[expect(
-            clippy::wildcard_enum_match_arm,
-            reason = "not one of these calls: refused"
-        )]
         _ => return None,
     };
     let args = arguments

@@ -15,6 +15,10 @@ use crate::tenant::{Class, Scoped};
 
 impl Rewriter<'_> {
     /// Rewrites one item of FROM into a form that needs nothing of its surroundings.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "what is not named above is no PostgreSQL and is refused"
+    )]
     pub(super) fn table_factor(
         &mut self,
         factor: &mut TableFactor,
@@ -31,24 +35,20 @@ impl Rewriter<'_> {
                 alias,
                 sample,
             } => {
-                self.absent(Presence::of(sample), "TABLESAMPLE")?;
-                self.alias(alias.as_mut())?;
+                self.absent(Presence::of(sample.as_ref()), "TABLESAMPLE")?;
+                self.alias(alias)?;
                 self.query(subquery, scope)
             }
             TableFactor::NestedJoin {
                 table_with_joins,
                 alias,
             } => {
-                self.alias(alias.as_mut())?;
+                self.alias(alias)?;
                 self.fenced_joins(table_with_joins, scope)
             }
             TableFactor::UNNEST { .. } => self.unnest(factor, scope),
             TableFactor::JsonTable { .. } => Err(self.construct("JSON_TABLE")),
             TableFactor::XmlTable { .. } => Err(self.construct("XMLTABLE")),
-            #[expect(
-                clippy::wildcard_enum_match_arm,
-                reason = "what is not named above is no PostgreSQL and is refused"
-            )]
             _ => Err(self.construct("this form of FROM item")),
         }
     }
@@ -69,7 +69,7 @@ impl Rewriter<'_> {
     }
 
     /// A column alias list may carry types, of a function's columns.
-    fn alias(&mut self, alias: Option<&mut TableAlias>) -> Rewritten<()> {
+    fn alias(&mut self, alias: &mut Option<TableAlias>) -> Rewritten<()> {
         let Some(TableAlias {
             explicit: _,
             name,
@@ -79,7 +79,7 @@ impl Rewriter<'_> {
         else {
             return Ok(());
         };
-        self.absent(Presence::of(at), "AT in an alias")?;
+        self.absent(Presence::of(at.as_ref()), "AT in an alias")?;
         identifier(name)?;
         for column in columns {
             identifier(&column.name)?;
@@ -96,8 +96,7 @@ impl Rewriter<'_> {
             return Err(self.construct("this form of table"));
         };
         if is_cte(name, scope)? {
-            let mut alias = alias.clone();
-            return self.alias(alias.as_mut());
+            return self.alias(&mut alias.clone());
         }
         let (relation, class) = self.relation(name)?;
         match class {
@@ -106,19 +105,16 @@ impl Rewriter<'_> {
             }
             .into()),
             Class::Shared { .. } => {
-                let mut shared_alias = alias.clone();
-                self.alias(shared_alias.as_mut())?;
-                let new_name = qualified(&relation.name);
-                let keep = alias.clone();
-                replace_table(factor, new_name, keep);
+                let mut alias = alias.clone();
+                self.alias(&mut alias)?;
+                replace_table(factor, qualified(&relation.name), alias);
                 Ok(())
             }
             Class::Scoped(scoped) => {
-                let alias = match alias.clone() {
-                    Some(mut alias) => {
-                        self.alias(Some(&mut alias))?;
-                        alias
-                    }
+                let mut written = alias.clone();
+                self.alias(&mut written)?;
+                let alias = match written {
+                    Some(alias) => alias,
                     None => TableAlias {
                         explicit: true,
                         name: sql::ident(&implicit_alias(name)?),
@@ -155,11 +151,11 @@ impl Rewriter<'_> {
         if args.is_some() {
             return Ok(None);
         }
-        self.absent(Presence::of(sample), "TABLESAMPLE")?;
+        self.absent(Presence::of(sample.as_ref()), "TABLESAMPLE")?;
         self.absent(Presence::of_all(with_hints), "a table hint")?;
-        self.absent(Presence::of(version), "a table version")?;
+        self.absent(Presence::of(version.as_ref()), "a table version")?;
         self.absent(Presence::of_all(partitions), "a partition list")?;
-        self.absent(Presence::of(json_path), "a path in FROM")?;
+        self.absent(Presence::of(json_path.as_ref()), "a path in FROM")?;
         self.absent(Presence::of_all(index_hints), "an index hint")?;
         if *with_ordinality {
             return Err(self.construct("WITH ORDINALITY behind a table"));
@@ -196,6 +192,7 @@ impl Rewriter<'_> {
     }
 
     /// `f(..)` and `LATERAL f(..)` in FROM.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "anything else is refused")]
     fn table_function(&mut self, factor: &mut TableFactor, scope: &Scope) -> Rewritten<()> {
         let (name, alias, arguments) = match factor {
             TableFactor::Table {
@@ -217,11 +214,10 @@ impl Rewriter<'_> {
                 with_ordinality: _,
                 alias,
             } => (name, alias, args),
-            #[expect(clippy::wildcard_enum_match_arm, reason = "anything else is refused")]
             _ => return Err(self.construct("this form of FROM item")),
         };
         self.function_name(name)?;
-        self.alias(alias.as_mut())?;
+        self.alias(alias)?;
         for argument in arguments {
             self.function_argument(argument, scope)?;
         }
@@ -243,7 +239,7 @@ impl Rewriter<'_> {
         if *with_offset || with_offset_alias.is_some() {
             return Err(self.construct("WITH OFFSET"));
         }
-        self.alias(alias.as_mut())?;
+        self.alias(alias)?;
         for array in array_exprs.iter_mut() {
             self.expression(array, scope)?;
         }

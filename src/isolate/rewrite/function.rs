@@ -47,7 +47,7 @@ impl Rewriter<'_> {
         if *uses_odbc_syntax || !matches!(parameters, FunctionArguments::None) {
             return Err(self.construct("this form of function call"));
         }
-        self.absent(Presence::of(null_treatment), "IGNORE NULLS")?;
+        self.absent(Presence::of(null_treatment.as_ref()), "IGNORE NULLS")?;
         match args {
             FunctionArguments::None => return self.value_function(name),
             FunctionArguments::Subquery(query) => {

@@ -29,21 +29,17 @@ impl<'a> Rewriter<'a> {
             self.insert_columns(insert, &target, scope)?;
             let slot = self.slot(plain.scoped.column_type);
             insert.columns.push(ObjectName::from(vec![column]));
-            match &mut insert.source {
-                Some(source) => self.add_value(source, &slot)?,
-                None => {
-                    let text = format!("VALUES ({slot})");
-                    insert.source = Some(Box::new(composed(sql::query(&text))?));
-                }
+            if let Some(source) = &mut insert.source {
+                self.add_value(source, &slot)?;
+            } else {
+                let text = format!("VALUES ({slot})");
+                insert.source = Some(Box::new(composed(sql::query(&text))?));
             }
         }
         match &mut insert.on {
             None => {}
             Some(OnInsert::OnConflict(on)) => self.on_conflict(on, &target, scope)?,
-            Some(OnInsert::DuplicateKeyUpdate(_)) => {
-                return Err(self.construct("ON DUPLICATE KEY UPDATE"));
-            }
-            #[expect(unreachable_patterns, reason = "the enum is non-exhaustive")]
+            // DUPLICATE KEY UPDATE, and what the parser may learn later.
             Some(_) => return Err(self.construct("this ON clause")),
         }
         match &mut insert.returning {
@@ -84,24 +80,24 @@ impl<'a> Rewriter<'a> {
         let flags = *ignore || *overwrite || *has_table_keyword || *replace_into || !*into;
         let foreign = [
             Presence::of_all(optimizer_hints),
-            Presence::of(or),
+            Presence::of(or.as_ref()),
             if flags {
                 Presence::Present
             } else {
                 Presence::Absent
             },
             Presence::of_all(assignments),
-            Presence::of(partitioned),
+            Presence::of(partitioned.as_ref()),
             Presence::of_all(after_columns),
-            Presence::of(output),
-            Presence::of(priority),
-            Presence::of(insert_alias),
-            Presence::of(settings),
-            Presence::of(format_clause),
-            Presence::of(multi_table_insert_type),
+            Presence::of(output.as_ref()),
+            Presence::of(priority.as_ref()),
+            Presence::of(insert_alias.as_ref()),
+            Presence::of(settings.as_ref()),
+            Presence::of(format_clause.as_ref()),
+            Presence::of(multi_table_insert_type.as_ref()),
             Presence::of_all(multi_table_into_clauses),
             Presence::of_all(multi_table_when_clauses),
-            Presence::of(multi_table_else_clause),
+            Presence::of(multi_table_else_clause.as_ref()),
         ];
         foreign
             .into_iter()

@@ -102,6 +102,10 @@ impl<'a> Rewriter<'a> {
         Ok(())
     }
 
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "only tables have a plain form"
+    )]
     fn item(
         &mut self,
         factor: &mut TableFactor,
@@ -128,10 +132,6 @@ impl<'a> Rewriter<'a> {
         {
             let alias = match factor {
                 TableFactor::Table { alias, .. } => alias.clone(),
-                #[expect(
-                    clippy::wildcard_enum_match_arm,
-                    reason = "only tables have a plain form"
-                )]
                 _ => None,
             };
             replace_table(factor, qualified(&plain.relation.name), alias);
@@ -204,13 +204,13 @@ impl<'a> Rewriter<'a> {
                         let Some(alias) = alias else {
                             return Err(self.construct("* over a FROM item without a name"));
                         };
-                        self.expand(alias, level, &mut expanded)?;
+                        self.expand(alias, level, &mut expanded);
                     }
                 }
                 Some(Wildcard::Of(alias))
                     if level.plain.iter().any(|plain| plain.alias == alias) =>
                 {
-                    self.expand(&alias, level, &mut expanded)?;
+                    self.expand(&alias, level, &mut expanded);
                 }
                 Some(Wildcard::Of(_)) | None => expanded.push(item),
             }
@@ -219,12 +219,7 @@ impl<'a> Rewriter<'a> {
         Ok(())
     }
 
-    fn expand(
-        &self,
-        alias: &str,
-        level: &Level<'a>,
-        expanded: &mut Vec<SelectItem>,
-    ) -> Rewritten<()> {
+    fn expand(&self, alias: &str, level: &Level<'a>, expanded: &mut Vec<SelectItem>) {
         let Some(plain) = level.plain.iter().find(|plain| plain.alias == alias) else {
             let name = ObjectName::from(vec![sql::ident(alias)]);
             let kind = SelectItemQualifiedWildcardKind::ObjectName(name);
@@ -232,7 +227,7 @@ impl<'a> Rewriter<'a> {
                 kind,
                 WildcardAdditionalOptions::default(),
             ));
-            return Ok(());
+            return;
         };
         for column in self.classified.visible_columns(plain.relation) {
             expanded.push(SelectItem::UnnamedExpr(Expr::CompoundIdentifier(vec![
@@ -240,16 +235,11 @@ impl<'a> Rewriter<'a> {
                 sql::ident(&column.name),
             ])));
         }
-        Ok(())
     }
 
     /// GROUP BY a primary key lets other columns of the table be selected. The server's key has the
     /// tenant column in it, so that one joins the grouping; it is constant within each group.
-    pub(super) fn group_by_keys(
-        &self,
-        group_by: &mut GroupByExpr,
-        level: &Level<'a>,
-    ) -> Rewritten<()> {
+    pub(super) fn group_by_keys(group_by: &mut GroupByExpr, level: &Level<'a>) -> Rewritten<()> {
         let GroupByExpr::Expressions(expressions, modifiers) = group_by else {
             return Ok(());
         };
@@ -289,6 +279,7 @@ impl<'a> Rewriter<'a> {
     }
 
     /// The ON of a join, and the kinds of join that PostgreSQL has.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "no PostgreSQL: refused")]
     pub(super) fn join_condition(&mut self, join: &mut Join, scope: &Scope) -> Rewritten<()> {
         if join.global {
             return Err(self.construct("GLOBAL JOIN"));
@@ -312,7 +303,6 @@ impl<'a> Rewriter<'a> {
                 }
                 constraint
             }
-            #[expect(clippy::wildcard_enum_match_arm, reason = "no PostgreSQL: refused")]
             _ => return Err(self.construct("this kind of join")),
         };
         match constraint {
@@ -333,6 +323,10 @@ enum Side {
     Neither,
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "FULL, and what is refused anyway: a fence"
+)]
 fn side(operator: &JoinOperator) -> Side {
     match operator {
         JoinOperator::Join(_)
@@ -341,10 +335,6 @@ fn side(operator: &JoinOperator) -> Side {
         | JoinOperator::Right(_)
         | JoinOperator::RightOuter(_) => Side::Neither,
         JoinOperator::Left(_) | JoinOperator::LeftOuter(_) => Side::Left,
-        #[expect(
-            clippy::wildcard_enum_match_arm,
-            reason = "FULL, and what is refused anyway: a fence"
-        )]
         _ => Side::Both,
     }
 }
@@ -357,16 +347,16 @@ fn keeps_right(operator: &JoinOperator) -> bool {
     )
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "no join in it at this level"
+)]
 fn has_using_or_natural(from: &TableWithJoins) -> bool {
     let nested = |factor: &TableFactor| match factor {
         TableFactor::NestedJoin {
             table_with_joins,
             alias: _,
         } => has_using_or_natural(table_with_joins),
-        #[expect(
-            clippy::wildcard_enum_match_arm,
-            reason = "no join in it at this level"
-        )]
         _ => false,
     };
     nested(&from.relation)
@@ -384,7 +374,6 @@ fn has_using_or_natural(from: &TableWithJoins) -> bool {
                         constraint,
                         JoinConstraint::Using(_) | JoinConstraint::Natural
                     ),
-                    #[expect(clippy::wildcard_enum_match_arm, reason = "refused later: a fence")]
                     _ => true,
                 }
         })
@@ -454,6 +443,7 @@ pub(super) fn wildcard(item: &SelectItem) -> Rewritten<Option<Wildcard>> {
 }
 
 /// The name that an item of FROM is referred to by.
+#[expect(clippy::wildcard_enum_match_arm, reason = "refused later")]
 fn alias_of(factor: &TableFactor) -> Rewritten<Option<String>> {
     let (alias, name) = match factor {
         TableFactor::Table { alias, name, .. } | TableFactor::Function { alias, name, .. } => {
@@ -464,7 +454,6 @@ fn alias_of(factor: &TableFactor) -> Rewritten<Option<String>> {
             Some(_) => (alias, None),
             None => return Ok(Some("unnest".to_owned())),
         },
-        #[expect(clippy::wildcard_enum_match_arm, reason = "refused later")]
         _ => return Ok(None),
     };
     match (alias, name) {
@@ -476,6 +465,7 @@ fn alias_of(factor: &TableFactor) -> Rewritten<Option<String>> {
 
 /// Whether a grouping expression is this column of this table: qualified, or bare where the level
 /// has no other range entry.
+#[expect(clippy::wildcard_enum_match_arm, reason = "no plain column")]
 fn is_column(expression: &Expr, plain: &Plain<'_>, level: &Level<'_>, column: &str) -> bool {
     match expression {
         Expr::CompoundIdentifier(parts) => match parts.as_slice() {
@@ -489,7 +479,6 @@ fn is_column(expression: &Expr, plain: &Plain<'_>, level: &Level<'_>, column: &s
             level.aliases.len() == 1 && sql::fold(name).as_deref() == Ok(column)
         }
         Expr::Nested(inner) => is_column(inner, plain, level, column),
-        #[expect(clippy::wildcard_enum_match_arm, reason = "no plain column")]
         _ => false,
     }
 }

@@ -38,7 +38,7 @@ use words::Words;
 type Rewritten<T> = Result<T, Refusal>;
 
 /// Rewrites one statement of a message.
-pub fn rewrite(
+pub(super) fn rewrite(
     parsed: ParsedStatement,
     message: &str,
     declared_types: usize,
@@ -76,7 +76,7 @@ const PARAMETERS_MAX: u16 = u16::MAX - 8;
 
 fn client_parameters(lexemes: &Lexemes, declared_types: usize) -> Rewritten<u16> {
     let mut count = u16::try_from(declared_types).unwrap_or(u16::MAX);
-    for lexeme in lexemes.iter() {
+    for lexeme in lexemes {
         let Token::Placeholder(text) = &lexeme.token else {
             continue;
         };
@@ -105,7 +105,8 @@ fn template(
     client_parameters: u16,
     tenant_parameters: Vec<TenantType>,
 ) -> Rewritten<Template> {
-    let lexemes = sql::lexemes(&text).map_err(|_| Refusal::from(Reason::PrintedDifferently))?;
+    let lexemes =
+        sql::lexemes(&text).map_err(|_unread| Refusal::from(Reason::PrintedDifferently))?;
     let slots = lexemes
         .iter()
         .filter_map(|lexeme| {
@@ -140,6 +141,10 @@ struct Rewriter<'a> {
 }
 
 impl<'a> Rewriter<'a> {
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "every command that is not named above is refused"
+    )]
     fn statement(&mut self, statement: &mut Statement) -> Rewritten<Kind> {
         let scope = Scope::default();
         match statement {
@@ -165,10 +170,6 @@ impl<'a> Rewriter<'a> {
                 Err(self.construct("a cursor in SQL"))
             }
             Statement::Discard { .. } => Err(self.construct("DISCARD")),
-            #[expect(
-                clippy::wildcard_enum_match_arm,
-                reason = "every command that is not named above is refused"
-            )]
             _ => Err(Reason::CommandNotAllowed {
                 command: self.words.command(),
             }
@@ -273,7 +274,7 @@ enum Presence {
 }
 
 impl Presence {
-    fn of<T>(value: &Option<T>) -> Self {
+    fn of<T>(value: Option<&T>) -> Self {
         if value.is_some() {
             Self::Present
         } else {
@@ -297,7 +298,7 @@ fn qualified(name: &RelationName) -> ObjectName {
 
 /// A composed text that does not parse is a fault of the rewriter's.
 fn composed<T>(result: Result<T, sql::ReadError>) -> Rewritten<T> {
-    result.map_err(|_| Reason::PrintedDifferently.into())
+    result.map_err(|_unread| Reason::PrintedDifferently.into())
 }
 
 /// The alias that a FROM item without one has.
@@ -306,7 +307,7 @@ fn implicit_alias(name: &ObjectName) -> Rewritten<String> {
 }
 
 fn identifier(ident: &Ident) -> Rewritten<String> {
-    sql::fold(ident).map_err(|_| {
+    sql::fold(ident).map_err(|_foreign| {
         Reason::ConstructNotSupported {
             construct: "this way of quoting a name".to_owned(),
         }

@@ -41,7 +41,7 @@ pub(super) mod names {
         name.0
             .iter()
             .map(|part| match part {
-                ObjectNamePart::Identifier(ident) => sql::fold(ident).map_err(|_| quoting()),
+                ObjectNamePart::Identifier(ident) => sql::fold(ident).map_err(|_foreign| quoting()),
                 ObjectNamePart::Function(_) => Err(quoting()),
             })
             .collect()

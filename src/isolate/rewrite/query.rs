@@ -27,9 +27,9 @@ impl Rewriter<'_> {
             format_clause,
             pipe_operators,
         } = query;
-        self.absent(Presence::of(for_clause), "FOR XML and its like")?;
-        self.absent(Presence::of(settings), "SETTINGS")?;
-        self.absent(Presence::of(format_clause), "FORMAT")?;
+        self.absent(Presence::of(for_clause.as_ref()), "FOR XML and its like")?;
+        self.absent(Presence::of(settings.as_ref()), "SETTINGS")?;
+        self.absent(Presence::of(format_clause.as_ref()), "FORMAT")?;
         self.absent(Presence::of_all(pipe_operators), "a pipe")?;
         let inner = match with {
             Some(with) => self.with(with, scope)?,
@@ -37,13 +37,13 @@ impl Rewriter<'_> {
         };
         self.set_expression(body, &inner)?;
         if let Some(OrderBy { kind, interpolate }) = order_by {
-            self.absent(Presence::of(interpolate), "INTERPOLATE")?;
+            self.absent(Presence::of(interpolate.as_ref()), "INTERPOLATE")?;
             match kind {
                 OrderByKind::All(_) => return Err(self.construct("ORDER BY ALL")),
                 OrderByKind::Expressions(keys) => self.sort_keys(keys, &inner)?,
             }
         }
-        self.limit(limit_clause.as_mut(), &inner)?;
+        self.limit(limit_clause, &inner)?;
         if let Some(Fetch {
             with_ties: _,
             percent,
@@ -72,7 +72,7 @@ impl Rewriter<'_> {
     /// LIMIT and OFFSET.
     pub(super) fn limit(
         &mut self,
-        limit: Option<&mut LimitClause>,
+        limit: &mut Option<LimitClause>,
         scope: &Scope,
     ) -> Rewritten<()> {
         match limit {
@@ -102,7 +102,7 @@ impl Rewriter<'_> {
             with_fill,
         } in keys
         {
-            self.absent(Presence::of(with_fill), "WITH FILL")?;
+            self.absent(Presence::of(with_fill.as_ref()), "WITH FILL")?;
             self.expression(expr, scope)?;
         }
         Ok(())
@@ -135,7 +135,10 @@ impl Rewriter<'_> {
                 materialized: _,
                 closing_paren_token: _,
             } = cte;
-            self.absent(Presence::of(from), "FROM behind a common table expression")?;
+            self.absent(
+                Presence::of(from.as_ref()),
+                "FROM behind a common table expression",
+            )?;
             let name = identifier(&alias.name)?;
             self.query(query, &inner)?;
             if !*recursive {
@@ -191,15 +194,15 @@ impl Rewriter<'_> {
     }
 
     /// INSERT, UPDATE or DELETE below a WITH.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "nothing else changes data in a query"
+    )]
     fn change(&mut self, statement: &mut Statement, scope: &Scope) -> Rewritten<Kind> {
         match statement {
             Statement::Insert(insert) => self.insert(insert, scope).map(|()| Kind::Data),
             Statement::Update(update) => self.update(update, scope).map(|()| Kind::Data),
             Statement::Delete(delete) => self.delete(delete, scope).map(|()| Kind::Data),
-            #[expect(
-                clippy::wildcard_enum_match_arm,
-                reason = "nothing else changes data in a query"
-            )]
             _ => Err(self.construct("this statement below WITH")),
         }
     }
@@ -241,7 +244,7 @@ impl Rewriter<'_> {
             self.expression(condition, scope)?;
         }
         self.group_by(&mut select.group_by, scope)?;
-        self.group_by_keys(&mut select.group_by, &level)?;
+        Self::group_by_keys(&mut select.group_by, &level)?;
         for NamedWindowDefinition(name, window) in &mut select.named_window {
             identifier(name)?;
             match window {
@@ -286,18 +289,21 @@ impl Rewriter<'_> {
         } = select;
         let foreign = [
             (Presence::of_all(optimizer_hints), "an optimizer hint"),
-            (Presence::of(select_modifiers), "a modifier of SELECT"),
-            (Presence::of(top), "TOP"),
-            (Presence::of(exclude), "EXCLUDE"),
-            (Presence::of(into), "SELECT INTO"),
+            (
+                Presence::of(select_modifiers.as_ref()),
+                "a modifier of SELECT",
+            ),
+            (Presence::of(top.as_ref()), "TOP"),
+            (Presence::of(exclude.as_ref()), "EXCLUDE"),
+            (Presence::of(into.as_ref()), "SELECT INTO"),
             (Presence::of_all(lateral_views), "LATERAL VIEW"),
-            (Presence::of(prewhere), "PREWHERE"),
+            (Presence::of(prewhere.as_ref()), "PREWHERE"),
             (Presence::of_all(connect_by), "CONNECT BY"),
             (Presence::of_all(cluster_by), "CLUSTER BY"),
             (Presence::of_all(distribute_by), "DISTRIBUTE BY"),
             (Presence::of_all(sort_by), "SORT BY"),
-            (Presence::of(qualify), "QUALIFY"),
-            (Presence::of(value_table_mode), "AS STRUCT"),
+            (Presence::of(qualify.as_ref()), "QUALIFY"),
+            (Presence::of(value_table_mode.as_ref()), "AS STRUCT"),
         ];
         foreign
             .into_iter()
@@ -360,13 +366,13 @@ impl Rewriter<'_> {
         }
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "an ordinary expression")]
     fn grouping(&mut self, key: &mut Expr, scope: &Scope) -> Rewritten<()> {
         match key {
             Expr::GroupingSets(sets) | Expr::Cube(sets) | Expr::Rollup(sets) => sets
                 .iter_mut()
                 .flatten()
                 .try_for_each(|expression| self.grouping(expression, scope)),
-            #[expect(clippy::wildcard_enum_match_arm, reason = "an ordinary expression")]
             _ => self.expression(key, scope),
         }
     }
@@ -435,6 +441,7 @@ impl Rewriter<'_> {
             .sum()
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "unknown, so not told")]
     fn factor_width(
         &self,
         factor: &TableFactor,
@@ -478,12 +485,12 @@ impl Rewriter<'_> {
                 table_with_joins,
                 alias: None,
             } => self.joins_width(table_with_joins, only, scope),
-            #[expect(clippy::wildcard_enum_match_arm, reason = "unknown, so not told")]
             _ => None,
         }
     }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "refused elsewhere")]
 fn plainly_joined(join: &sql::ast::Join) -> bool {
     use sql::ast::JoinConstraint::{Natural, Using};
     use sql::ast::JoinOperator as Operator;
@@ -496,7 +503,6 @@ fn plainly_joined(join: &sql::ast::Join) -> bool {
         | Operator::RightOuter(constraint)
         | Operator::FullOuter(constraint)
         | Operator::CrossJoin(constraint) => !matches!(constraint, Using(_) | Natural),
-        #[expect(clippy::wildcard_enum_match_arm, reason = "refused elsewhere")]
         _ => false,
     }
 }

@@ -9,6 +9,7 @@ use crate::sql::ast::{
 };
 
 /// BEGIN, COMMIT, ROLLBACK and savepoints.
+#[expect(clippy::wildcard_enum_match_arm, reason = "any other form is refused")]
 pub(super) fn transaction(statement: &Statement) -> Rewritten<Kind> {
     let command = match statement {
         Statement::StartTransaction {
@@ -38,13 +39,13 @@ pub(super) fn transaction(statement: &Statement) -> Rewritten<Kind> {
         } => TransactionCommand::RollbackTo,
         Statement::Savepoint { name: _ } => TransactionCommand::Savepoint,
         Statement::ReleaseSavepoint { name: _ } => TransactionCommand::Release,
-        #[expect(clippy::wildcard_enum_match_arm, reason = "any other form is refused")]
         _ => return Err(construct("this form of transaction control")),
     };
     Ok(Kind::Transaction(command))
 }
 
 /// SET, RESET and SHOW. Which variables may be named, the verifier knows.
+#[expect(clippy::wildcard_enum_match_arm, reason = "only called for the above")]
 pub(super) fn variable(statement: &Statement) -> Rewritten<Kind> {
     match statement {
         Statement::Set(set) => set_variable(set),
@@ -69,11 +70,11 @@ pub(super) fn variable(statement: &Statement) -> Rewritten<Kind> {
             };
             Ok(Kind::Show { variable })
         }
-        #[expect(clippy::wildcard_enum_match_arm, reason = "only called for the above")]
         _ => Err(construct("this form of SET")),
     }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "no PostgreSQL: refused")]
 fn set_variable(set: &Set) -> Rewritten<Kind> {
     match set {
         Set::SingleAssignment {
@@ -140,7 +141,6 @@ fn set_variable(set: &Set) -> Rewritten<Kind> {
         }),
         Set::SetRole { .. } => Err(not_allowed("role")),
         Set::SetSessionAuthorization(_) => Err(not_allowed("session_authorization")),
-        #[expect(clippy::wildcard_enum_match_arm, reason = "no PostgreSQL: refused")]
         _ => Err(construct("this form of SET")),
     }
 }
@@ -153,6 +153,10 @@ fn variable_name(name: &ObjectName) -> Rewritten<String> {
 }
 
 /// A value as SHOW would take it: a word, a number or a string.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "no value of a variable: refused"
+)]
 fn value_text(value: &Expr) -> Rewritten<String> {
     match value {
         Expr::Identifier(word) => Ok(word.value.clone()),
@@ -165,16 +169,8 @@ fn value_text(value: &Expr) -> Rewritten<String> {
             // The text is as written: a doubled quote stands for one.
             Value::SingleQuotedString(text) => Ok(text.replace("''", "'")),
             Value::Boolean(value) => Ok(value.to_string()),
-            #[expect(
-                clippy::wildcard_enum_match_arm,
-                reason = "no value of a variable: refused"
-            )]
             _ => Err(construct("this value in SET")),
         },
-        #[expect(
-            clippy::wildcard_enum_match_arm,
-            reason = "no value of a variable: refused"
-        )]
         _ => Err(construct("this value in SET")),
     }
 }

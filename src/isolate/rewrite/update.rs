@@ -38,10 +38,10 @@ impl<'a> Rewriter<'a> {
             limit,
         } = update;
         self.absent(Presence::of_all(optimizer_hints), "an optimizer hint")?;
-        self.absent(Presence::of(output), "OUTPUT")?;
-        self.absent(Presence::of(or), "UPDATE OR")?;
+        self.absent(Presence::of(output.as_ref()), "OUTPUT")?;
+        self.absent(Presence::of(or.as_ref()), "UPDATE OR")?;
         self.absent(Presence::of_all(order_by), "ORDER BY in UPDATE")?;
-        self.absent(Presence::of(limit), "LIMIT in UPDATE")?;
+        self.absent(Presence::of(limit.as_ref()), "LIMIT in UPDATE")?;
         let target = self.target(table)?;
         self.assignments(assignments, &target, scope)?;
         let sources = match from {
@@ -51,7 +51,7 @@ impl<'a> Rewriter<'a> {
                 return Err(self.construct("FROM before SET"));
             }
         };
-        self.changed(target, sources, selection, returning.as_mut(), scope)
+        self.changed(&target, sources, selection, returning.as_mut(), scope)
     }
 
     /// `DELETE FROM target USING .. WHERE (condition) AND guard RETURNING ..`
@@ -70,9 +70,9 @@ impl<'a> Rewriter<'a> {
         } = delete;
         self.absent(Presence::of_all(optimizer_hints), "an optimizer hint")?;
         self.absent(Presence::of_all(tables), "DELETE of several tables")?;
-        self.absent(Presence::of(output), "OUTPUT")?;
+        self.absent(Presence::of(output.as_ref()), "OUTPUT")?;
         self.absent(Presence::of_all(order_by), "ORDER BY in DELETE")?;
-        self.absent(Presence::of(limit), "LIMIT in DELETE")?;
+        self.absent(Presence::of(limit.as_ref()), "LIMIT in DELETE")?;
         let FromTable::WithFromKeyword(from) = from else {
             return Err(self.construct("DELETE without FROM"));
         };
@@ -82,13 +82,13 @@ impl<'a> Rewriter<'a> {
         let target = self.target(table)?;
         let none = &mut Vec::new();
         let sources = using.as_mut().unwrap_or(none);
-        self.changed(target, sources, selection, returning.as_mut(), scope)
+        self.changed(&target, sources, selection, returning.as_mut(), scope)
     }
 
     /// What UPDATE and DELETE have in common.
     fn changed(
         &mut self,
-        target: Target<'a>,
+        target: &Target<'a>,
         sources: &mut [TableWithJoins],
         selection: &mut Option<Expr>,
         returning: Option<&mut Vec<SelectItem>>,
@@ -103,10 +103,10 @@ impl<'a> Rewriter<'a> {
             self.expression(condition, scope)?;
         }
         if let Some(items) = returning {
-            self.returning(items, &target, level.clone_for_returning(), scope)?;
+            self.returning(items, target, level.clone_for_returning(), scope)?;
         }
         let mut predicates = level.predicates;
-        if let Target::Scoped(target) = &target {
+        if let Target::Scoped(target) = target {
             predicates.push(self.predicate(&target.alias, target.scoped));
         }
         *selection = conjunction(selection.take(), &predicates)?;

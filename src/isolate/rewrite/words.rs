@@ -47,10 +47,9 @@ impl Words {
             }
             let entry = words.uses.entry(name).or_default();
             if behind == Some(&Token::Period) {
-                let qualified = all.get(at + 2).map(|next| match next.token {
-                    Token::Mul => "*".to_owned(),
-                    ref other => next.name().unwrap_or_else(|| other.to_string()),
-                });
+                let qualified = all
+                    .get(at + 2)
+                    .map(|next| next.name().unwrap_or_else(|| next.token.to_string()));
                 entry.qualifies.push(qualified.unwrap_or_default());
             } else {
                 entry.bare += 1;
