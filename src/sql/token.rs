@@ -219,7 +219,7 @@ mod tests {
         let found: Vec<&str> = lexemes(text)
             .unwrap()
             .iter()
-            .map(|l| &text[l.start..l.end])
+            .map(|l| text.get(l.start..l.end).unwrap())
             .collect();
         assert_eq!(found, ["SELECT", "'ä\né'", ",", "\"ü\"", "FROM", "t"]);
     }
