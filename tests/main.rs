@@ -5,6 +5,7 @@
 //!
 //! - what the code must look like: `architecture`
 //! - what becomes of a statement: a case file of `isolate`
+//! - whether its answer is the private database's: `differential`
 //! - the cluster itself and what starts it: `support`
 
 #![expect(
@@ -18,6 +19,7 @@
 )]
 
 mod architecture;
+mod differential;
 mod fixture;
 mod isolate;
 mod support;
@@ -29,6 +31,11 @@ use libtest_mimic::{Arguments, run};
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let _stopped_at_the_end = support::StopAtEnd;
-    let trials = [architecture::trials(), isolate::trials(), support::trials()];
+    let trials = [
+        architecture::trials(),
+        differential::trials(),
+        isolate::trials(),
+        support::trials(),
+    ];
     run(&arguments, trials.into_iter().flatten().collect()).exit_code()
 }
