@@ -1,0 +1,26 @@
+//! The configuration directory: files in, [`Config`] out, with everything that is wrong in them.
+//!
+//! In: the files of one environment (`tenantry.toml`, `policy.toml`, `tenants/*.toml`,
+//! `grants/*.toml`). Out: [`Config`], which holds what is usable, and its faults.
+//!
+//! # Invariants
+//! 1. This module alone reads the environment and secrets' files.
+//! 2. Every fault is collected, with its file, line and remedy; reading does not stop at the first.
+//! 3. What a fault stops is not in the [`Config`]: nobody can use it by not looking at the faults.
+//! 4. A key whose function does not exist yet is never ignored in silence: it stops what it belongs
+//!    to if neglecting it could let more through, and warns otherwise.
+//!
+//! # Not here
+//! What the policy makes of a database: [`crate::tenant::Classified`]. When files are read again:
+//! `registry`.
+
+mod fault;
+mod secret;
+mod types;
+
+pub use fault::{Effect, Fault, Object, Place};
+pub use secret::{ScramVerifier, Secret};
+pub use types::{
+    Config, Credentials, Isolation, Limits, Listen, Login, LoginRole, LoginSecret, Pool, PoolMode,
+    Tenant, TenantSet, TenantState, Upstream, UpstreamAddress,
+};
