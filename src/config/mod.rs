@@ -14,13 +14,41 @@
 //! What the policy makes of a database: [`crate::tenant::Classified`]. When files are read again:
 //! `registry`.
 
+mod environment;
 mod fault;
+mod grants;
+mod policy;
+mod read;
 mod secret;
+mod server;
+mod table;
+mod tenants;
 mod types;
+mod values;
 
+use std::path::Path;
+
+pub use environment::MissingSecret;
 pub use fault::{Effect, Fault, Object, Place};
 pub use secret::{ScramVerifier, Secret};
 pub use types::{
     Config, Credentials, Isolation, Limits, Listen, Login, LoginRole, LoginSecret, Pool, PoolMode,
     Tenant, TenantSet, TenantState, Upstream, UpstreamAddress,
 };
+
+use environment::Environment;
+
+/// Reads a directory, with secrets from this process's environment.
+pub fn load(directory: &Path, missing: MissingSecret) -> Config {
+    load_with(directory, missing, &environment::process_variable)
+}
+
+/// Reads a directory, with environment variables from a function.
+pub fn load_with(
+    directory: &Path,
+    missing: MissingSecret,
+    variable: &dyn Fn(&str) -> Option<String>,
+) -> Config {
+    let environment = Environment::new(directory.to_owned(), variable, missing);
+    read::read(directory, &environment)
+}
