@@ -13,5 +13,6 @@ pub mod bypass;
 pub mod catalog;
 pub mod config;
 pub mod isolate;
+pub mod sql;
 pub mod tenant;
 pub mod verify;
