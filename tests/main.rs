@@ -9,9 +9,11 @@
 //! - the cluster itself and what starts it: `support`
 
 #![expect(
+    clippy::disallowed_methods,
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::print_stdout,
     clippy::string_slice,
     clippy::unwrap_used,
     unreachable_pub,

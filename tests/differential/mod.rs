@@ -14,7 +14,7 @@ use tenantry::isolate::isolate;
 use tenantry::isolate::refusal::Refusal;
 use tenantry::tenant::{Classified, TenantKey};
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
+use tokio_postgres::{Client, NoTls, SimpleColumn, SimpleQueryMessage};
 
 use crate::support::{Cluster, Database, Fixture};
 
@@ -91,7 +91,7 @@ async fn ask(client: &Client, sql: &str) -> (Answer, String) {
 fn line(message: &SimpleQueryMessage) -> String {
     match message {
         SimpleQueryMessage::RowDescription(columns) => {
-            let names: Vec<&str> = columns.iter().map(|column| column.name()).collect();
+            let names: Vec<&str> = columns.iter().map(SimpleColumn::name).collect();
             format!("columns {}", names.join("|"))
         }
         SimpleQueryMessage::Row(row) => {
