@@ -6,6 +6,7 @@
 //! - what the code must look like: `architecture`
 //! - what becomes of a statement: a case file of `isolate`
 //! - whether its answer is the private database's: `differential`
+//! - an input that a fuzz target found: `fuzz/corpus`, played by `replay`
 //! - the cluster itself and what starts it: `support`
 
 #![expect(
@@ -24,6 +25,7 @@ mod architecture;
 mod differential;
 mod fixture;
 mod isolate;
+mod replay;
 mod support;
 
 use std::process::ExitCode;
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         architecture::trials(),
         differential::trials(),
         isolate::trials(),
+        replay::trials(),
         support::trials(),
     ];
     run(&arguments, trials.into_iter().flatten().collect()).exit_code()
