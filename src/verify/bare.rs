@@ -253,9 +253,7 @@ fn expression(node: &mut NodeEnum) -> Checked {
             list(&mut call.args)?;
             list(&mut call.agg_order)?;
             boxed(&mut call.agg_filter)?;
-            call.over
-                .as_deref_mut()
-                .map_or(Ok(()), window_definition)?;
+            call.over.as_deref_mut().map_or(Ok(()), window_definition)?;
         }
         NodeEnum::NamedArgExpr(argument) => {
             argument.location = 0;

@@ -73,10 +73,7 @@ pub(super) fn is_safe_pattern(node: &Node) -> bool {
                 names.as_deref(),
                 Some(["pg_catalog", "text" | "varchar"] | ["text"])
             );
-            cast.arg
-                .as_deref()
-                .filter(|_| is_text)
-                .and_then(literal)
+            cast.arg.as_deref().filter(|_| is_text).and_then(literal)
         }
         Some(_) | None => literal(node),
     };

@@ -6,8 +6,8 @@ use pg_query::{Node, NodeEnum};
 use super::bare;
 use super::names;
 use super::proof::{
-    Checked, Pair, Proof, absent, anywhere, both, column_path, differs, equal, path,
-    position, refuse, unchanged, unsupported,
+    Checked, Pair, Proof, absent, anywhere, both, column_path, differs, equal, path, position,
+    refuse, unchanged, unsupported,
 };
 use super::scope::{
     Exposed, Extent, Item, Level, Locks, Output, Tenancy, Test, opaque_column, silent_column,
@@ -62,7 +62,10 @@ impl<'a> Proof<'a> {
         for test in &level.direct {
             let same = |alias: &&String| **alias == test.alias;
             let here = level.aliases.iter().filter(same).count();
-            let around = around.iter().flat_map(|level| &level.aliases).any(|a| same(&a));
+            let around = around
+                .iter()
+                .flat_map(|level| &level.aliases)
+                .any(|a| same(&a));
             if here != 1 || around {
                 return Err(differs("a predicate on an alias that is not unique"));
             }
@@ -187,7 +190,10 @@ impl<'a> Proof<'a> {
         self.add_derived(item)
     }
 
-    fn add_derived(&mut self, item: (Item, Option<crate::isolate::refusal::Refusal>)) -> Checked<Exposed> {
+    fn add_derived(
+        &mut self,
+        item: (Item, Option<crate::isolate::refusal::Refusal>),
+    ) -> Checked<Exposed> {
         let (item, loud) = item;
         let level = self.level()?;
         if let Some(loud) = loud {
@@ -246,7 +252,10 @@ impl<'a> Proof<'a> {
             Some(_) | None => false,
         };
         let all = targets.len() == visible.len()
-            && targets.iter().zip(&visible).all(|(target, column)| shows(target, &column.name));
+            && targets
+                .iter()
+                .zip(&visible)
+                .all(|(target, column)| shows(target, &column.name));
         if !all {
             return Err(differs("a fence's columns"));
         }
@@ -255,7 +264,11 @@ impl<'a> Proof<'a> {
             ..original.clone()
         };
         match from.as_slice() {
-            [Node { node: Some(NodeEnum::RangeVar(sent)) }] => qualified(&unnamed, sent, relation)?,
+            [
+                Node {
+                    node: Some(NodeEnum::RangeVar(sent)),
+                },
+            ] => qualified(&unnamed, sent, relation)?,
             _ => return Err(wrong()),
         }
         // Compared with the tree in place, since its positions count.
@@ -289,12 +302,7 @@ impl<'a> Proof<'a> {
     }
 
     /// The range entry of a relation.
-    pub(super) fn item(
-        &self,
-        named: &pg::RangeVar,
-        relation: &Relation,
-        tenancy: Tenancy,
-    ) -> Item {
+    pub(super) fn item(&self, named: &pg::RangeVar, relation: &Relation, tenancy: Tenancy) -> Item {
         let (name, names) = alias_of(named);
         let visible = self.classified().visible_columns(relation);
         let mut columns: Vec<Column> = visible
@@ -394,7 +402,10 @@ impl<'a> Proof<'a> {
             _ => (Vec::new(), Extent::Open),
         };
         if extent == Extent::Open {
-            columns = names.iter().map(|name| opaque_column(name, FUNCTION_COLUMN)).collect();
+            columns = names
+                .iter()
+                .map(|name| opaque_column(name, FUNCTION_COLUMN))
+                .collect();
         } else if *ordinality.0 {
             columns.push(opaque_column("ordinality", FUNCTION_COLUMN));
         }
@@ -448,7 +459,10 @@ impl<'a> Proof<'a> {
                 return Err(differs("a column definition list"));
             };
             let (mut bare_original, mut bare_rewritten) = ((**o).clone(), (**r).clone());
-            let types = (bare_original.type_name.take(), bare_rewritten.type_name.take());
+            let types = (
+                bare_original.type_name.take(),
+                bare_rewritten.type_name.take(),
+            );
             bare_original.location = 0;
             bare_rewritten.location = 0;
             let plain = pg::ColumnDef {
@@ -571,7 +585,10 @@ impl<'a> Proof<'a> {
         for name in &names {
             let (column, verdict) = match (left.column(name), right.column(name)) {
                 (Some(left), Some(right)) => self.merged_column(left, right, kind),
-                _ => (opaque_column(name, "a merged column"), opaque_column(name, USING).value.map(|_| ())),
+                _ => (
+                    opaque_column(name, "a merged column"),
+                    opaque_column(name, USING).value.map(|_| ()),
+                ),
             };
             merged.columns.push(column);
             if let Err(refusal) = verdict {
@@ -745,7 +762,10 @@ pub(super) fn direct_test(alias: String, relation: &Relation, scoped: &Scoped) -
         .primary_key()
         .filter(|key| key.columns.contains(&scoped.column) && !key.partial_or_expression)
         .map(|key| {
-            let others = key.columns.iter().filter(|column| **column != scoped.column);
+            let others = key
+                .columns
+                .iter()
+                .filter(|column| **column != scoped.column);
             others.cloned().collect()
         });
     Test {

@@ -147,7 +147,9 @@ impl<'a> Proof<'a> {
         let relied = |(number, _): &(&u16, _)| self.relied.contains(number);
         for (number, places) in self.uses.iter().filter(relied) {
             // `$1 IS NULL` says nothing.
-            let said = places.values().filter(|type_oid| **type_oid != types::OPAQUE);
+            let said = places
+                .values()
+                .filter(|type_oid| **type_oid != types::OPAQUE);
             let mut families = said.map(|type_oid| types::family(*type_oid));
             let first = families.next();
             let agree = families.all(|family| Some(family) == first);
@@ -223,7 +225,9 @@ impl<'a> Proof<'a> {
         let is_type = type_name
             .as_ref()
             .is_some_and(|name| is_plain_type(name, wanted.name()));
-        if !is_type || self.slot_type(number) != Some(wanted) || !self.slots.insert((offset, number))
+        if !is_type
+            || self.slot_type(number) != Some(wanted)
+            || !self.slots.insert((offset, number))
         {
             return Err(wrong());
         }

@@ -290,10 +290,7 @@ pub(super) fn range_entry<'s>(
     }
 }
 
-fn innermost(
-    levels: &[Level],
-    wanted: impl Fn(&Item) -> bool,
-) -> Result<Option<&Item>, Reason> {
+fn innermost(levels: &[Level], wanted: impl Fn(&Item) -> bool) -> Result<Option<&Item>, Reason> {
     for level in levels.iter().rev() {
         let mut found = level.items.iter().filter(|item| wanted(item));
         match (found.next(), found.next()) {
@@ -308,7 +305,11 @@ fn innermost(
 fn unqualified<'s>(levels: &'s [Level], column: &str) -> Result<Found<'s>, Reason> {
     let mut open = false;
     for level in levels.iter().rev() {
-        if level.items.iter().any(|i| i.hidden.as_deref() == Some(column)) {
+        if level
+            .items
+            .iter()
+            .any(|i| i.hidden.as_deref() == Some(column))
+        {
             return Err(Reason::ColumnDoesNotExist {
                 column: column.to_owned(),
             });

@@ -575,7 +575,11 @@ impl Proof<'_> {
     }
 
     /// Compares a window.
-    pub(super) fn window(&mut self, original: &pg::WindowDef, rewritten: &pg::WindowDef) -> Checked {
+    pub(super) fn window(
+        &mut self,
+        original: &pg::WindowDef,
+        rewritten: &pg::WindowDef,
+    ) -> Checked {
         both!(WindowDef, original, rewritten, {
             name, refname, partition_clause, order_clause, frame_options, start_offset, end_offset,
             location
@@ -719,7 +723,13 @@ fn united(left: &Output, right: &Output) -> Output {
             value: types::united(&left.value, &right.value),
         })
         .collect();
-    let either = |scoped: bool| if scoped { Tenancy::Scoped } else { Tenancy::Free };
+    let either = |scoped: bool| {
+        if scoped {
+            Tenancy::Scoped
+        } else {
+            Tenancy::Free
+        }
+    };
     Output {
         columns,
         extent: if left.extent == Extent::Open || right.extent == Extent::Open {

@@ -270,12 +270,7 @@ impl Proof<'_> {
         }
     }
 
-    fn silent_operation(
-        &mut self,
-        operation: &pg::AExpr,
-        node: &Node,
-        clause: Clause,
-    ) -> Typed {
+    fn silent_operation(&mut self, operation: &pg::AExpr, node: &Node, clause: Clause) -> Typed {
         use pg::AExprKind as Kind;
         let (Some(left), Some(right)) = (&operation.lexpr, &operation.rexpr) else {
             return Err(loud("an operator with one operand", node));
@@ -495,9 +490,7 @@ impl Proof<'_> {
             ("enum", TypeKind::Enum) => true,
             ("array", TypeKind::Array(element)) => self.is_plain(element),
             (name, TypeKind::Base) => match name.strip_prefix("const:") {
-                Some(name) => {
-                    is_system && found.name == name && value.origin == Origin::Constant
-                }
+                Some(name) => is_system && found.name == name && value.origin == Origin::Constant,
                 None => is_system && found.name == name,
             },
             (

@@ -120,10 +120,7 @@ pub(super) fn array_of(catalog: &Catalog, element: Oid) -> Option<&Type> {
 
 /// Whether values of this type are compared by a collation.
 pub(super) fn is_text(type_oid: Oid) -> bool {
-    matches!(
-        type_oid,
-        oid::TEXT | oid::VARCHAR | oid::BPCHAR | oid::NAME
-    )
+    matches!(type_oid, oid::TEXT | oid::VARCHAR | oid::BPCHAR | oid::NAME)
 }
 
 /// Types whose comparisons with one another are all silent.

@@ -16,7 +16,7 @@ use super::scope::{Extent, Item, Level, Locks, Output, Rows, Tenancy, Test};
 use super::silent::Clause;
 use crate::catalog::Relation;
 use crate::isolate::refusal::Reason;
-use crate::tenant::{Class, TenantType};
+use crate::tenant::Class;
 
 /// The table that a statement writes.
 struct Target<'c> {
@@ -53,11 +53,7 @@ impl<'a> Proof<'a> {
         Ok(output)
     }
 
-    fn update(
-        &mut self,
-        original: &pg::UpdateStmt,
-        rewritten: &pg::UpdateStmt,
-    ) -> Checked<Output> {
+    fn update(&mut self, original: &pg::UpdateStmt, rewritten: &pg::UpdateStmt) -> Checked<Output> {
         both!(UpdateStmt, original, rewritten, {
             relation, target_list, where_clause, from_clause, returning_clause, with_clause
         });
@@ -72,11 +68,7 @@ impl<'a> Proof<'a> {
         self.returning(returning_clause)
     }
 
-    fn delete(
-        &mut self,
-        original: &pg::DeleteStmt,
-        rewritten: &pg::DeleteStmt,
-    ) -> Checked<Output> {
+    fn delete(&mut self, original: &pg::DeleteStmt, rewritten: &pg::DeleteStmt) -> Checked<Output> {
         both!(DeleteStmt, original, rewritten, {
             relation, using_clause, where_clause, returning_clause, with_clause
         });
@@ -90,11 +82,7 @@ impl<'a> Proof<'a> {
         self.returning(returning_clause)
     }
 
-    fn insert(
-        &mut self,
-        original: &pg::InsertStmt,
-        rewritten: &pg::InsertStmt,
-    ) -> Checked<Output> {
+    fn insert(&mut self, original: &pg::InsertStmt, rewritten: &pg::InsertStmt) -> Checked<Output> {
         both!(InsertStmt, original, rewritten, {
             relation, cols, select_stmt, on_conflict_clause, returning_clause, with_clause,
             r#override
@@ -165,10 +153,7 @@ impl<'a> Proof<'a> {
         Ok(())
     }
 
-    fn returning(
-        &mut self,
-        pair: Pair<'_, Option<pg::ReturningClause>>,
-    ) -> Checked<Output> {
+    fn returning(&mut self, pair: Pair<'_, Option<pg::ReturningClause>>) -> Checked<Output> {
         let (columns, extent) = match pair {
             (Some(original), Some(rewritten)) => {
                 both!(ReturningClause, original, rewritten, { options, exprs });
@@ -253,7 +238,10 @@ impl<'a> Proof<'a> {
         target: &Target<'_>,
         at: Option<usize>,
     ) -> Checked {
-        let is_hidden = target.test.as_ref().is_some_and(|test| test.column == *name.0);
+        let is_hidden = target
+            .test
+            .as_ref()
+            .is_some_and(|test| test.column == *name.0);
         if is_hidden {
             let column = name.0.clone();
             return Err(refuse(Reason::ColumnDoesNotExist { column }, at));
@@ -340,7 +328,11 @@ impl<'a> Proof<'a> {
             return Err(reason.into());
         };
         let names = used.iter().map(|column| Some(column.name.as_str()));
-        if kept.iter().map(|node| plain_column(node).map(String::as_str)).eq(names) {
+        if kept
+            .iter()
+            .map(|node| plain_column(node).map(String::as_str))
+            .eq(names)
+        {
             Ok(())
         } else {
             Err(wrong())
@@ -414,7 +406,11 @@ impl<'a> Proof<'a> {
         });
         // An unqualified name is a column of the target only.
         if let Some(item) = level.items.last_mut() {
-            item.merged = item.columns.iter().map(|column| column.name.clone()).collect();
+            item.merged = item
+                .columns
+                .iter()
+                .map(|column| column.name.clone())
+                .collect();
         }
         Ok(before)
     }
@@ -458,12 +454,7 @@ impl<'a> Proof<'a> {
         Ok(())
     }
 
-    fn index_element(
-        &mut self,
-        original: &Node,
-        rewritten: &Node,
-        target: &Target<'_>,
-    ) -> Checked {
+    fn index_element(&mut self, original: &Node, rewritten: &Node, target: &Target<'_>) -> Checked {
         let (Some(NodeEnum::IndexElem(o)), Some(NodeEnum::IndexElem(r))) =
             (&original.node, &rewritten.node)
         else {
