@@ -11,6 +11,11 @@
 pub mod admitted;
 pub mod bypass;
 pub mod catalog;
+pub mod cli;
+pub mod config;
 pub mod isolate;
+pub mod registry;
+pub mod sql;
 pub mod tenant;
+pub mod upstream;
 pub mod verify;

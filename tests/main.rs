@@ -1,3 +1,49 @@
-//! The integration tests: one binary, one cluster.
+//! The integration tests: one binary, and one throw-away PostgreSQL cluster for all that need one.
+//!
+//! A test is data plus one function that checks it. Each module offers `trials()`; a new one is
+//! added to the list below. Where a new test goes:
+//!
+//! - what the code must look like: `architecture`
+//! - what is read from a server's system catalogs: `catalog`
+//! - what becomes of a statement: a case file of `isolate`
+//! - whether its answer is the private database's: `differential`
+//! - an input that a fuzz target found: `fuzz/corpus`, played by `replay`
+//! - the cluster itself and what starts it: `support`
 
-fn main() {}
+#![expect(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::string_slice,
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "a test fails by panicking, and its modules offer their trials to this file"
+)]
+
+mod architecture;
+mod catalog;
+mod differential;
+mod fixture;
+mod isolate;
+mod replay;
+mod support;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, run};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let _stopped_at_the_end = support::StopAtEnd;
+    let trials = [
+        catalog::trials(),
+        architecture::trials(),
+        differential::trials(),
+        isolate::trials(),
+        replay::trials(),
+        support::trials(),
+    ];
+    run(&arguments, trials.into_iter().flatten().collect()).exit_code()
+}

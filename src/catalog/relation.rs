@@ -96,6 +96,10 @@ pub struct Column {
 /// A primary key, unique or exclusion constraint, or a unique index.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts, as pg_index holds them"
+)]
 pub struct UniqueKey {
     /// The constraint's or index's name.
     pub name: String,

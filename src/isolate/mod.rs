@@ -7,71 +7,19 @@
 //! 1. A message of several statements is admitted whole or not at all.
 //! 2. Nothing here holds a tenant's key: a result serves every tenant of the same catalog.
 
+pub mod kind;
 pub mod refusal;
+mod rewrite;
 pub mod template;
 
 use crate::admitted::Admitted;
 use crate::catalog::Oid;
+use crate::sql::{self, ReadError};
 use crate::tenant::Classified;
-use crate::verify::{Claim, verify};
-use refusal::Refusal;
+use crate::verify::{Claim, Reach, gate, syntax_error, verify};
+pub use kind::{Kind, SetScope, TransactionCommand};
+use refusal::{Reason, Refusal};
 use template::Template;
-
-/// What a transaction control statement does.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum TransactionCommand {
-    /// `BEGIN`, `START TRANSACTION`
-    Begin,
-    /// `COMMIT`, `END`
-    Commit,
-    /// `RELEASE SAVEPOINT`
-    Release,
-    /// `ROLLBACK`, `ABORT`
-    Rollback,
-    /// `ROLLBACK TO SAVEPOINT`
-    RollbackTo,
-    /// `SAVEPOINT`
-    Savepoint,
-}
-
-/// Whether a SET lasts for the session or the transaction.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum SetScope {
-    /// `SET LOCAL`
-    Local,
-    /// `SET`, `SET SESSION`
-    Session,
-}
-
-/// What the session layer has to know of a statement, beyond sending it.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub enum Kind {
-    /// A query or a change of data: nothing.
-    Data,
-    /// `RESET name`, `SET name TO DEFAULT`
-    Reset {
-        /// The parameter's name, in lower case.
-        variable: String,
-    },
-    /// `SET name TO value`, of a parameter that clients may change.
-    Set {
-        /// For how long.
-        scope: SetScope,
-        /// The parameter's name, in lower case.
-        variable: String,
-        /// The value, as `SHOW` would take it.
-        value: String,
-    },
-    /// `SET TRANSACTION`: it ends with the transaction.
-    SetTransaction,
-    /// `SHOW name`, of a parameter that clients may read.
-    Show {
-        /// The parameter's name, in lower case.
-        variable: String,
-    },
-    /// Transaction control.
-    Transaction(TransactionCommand),
-}
 
 /// One statement of a message.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -105,11 +53,88 @@ pub fn prepare(
     declared_types: &[Oid],
     classified: &Classified,
 ) -> Result<Vec<Prepared>, Refusal> {
-    let _ = (sql, declared_types, classified);
-    Err(refusal::Reason::Unproved {
-        what: "nothing is rewritten yet".to_owned(),
+    // The parser, the printer and the trees' destructors recurse; a long statement may be deep.
+    if sql.len() > LONG_BYTES {
+        stacker::grow(LONG_STACK_BYTES, || {
+            prepare_here(sql, declared_types, classified)
+        })
+    } else {
+        stacker::maybe_grow(SHORT_STACK_BYTES, LONG_STACK_BYTES, || {
+            prepare_here(sql, declared_types, classified)
+        })
     }
-    .into())
+}
+
+/// A statement of up to this many bytes is content with an ordinary stack.
+const LONG_BYTES: usize = 2_000;
+/// The stack for any other, in bytes; only what is used of it is ever touched.
+const LONG_STACK_BYTES: usize = 256 * 1024 * 1024;
+/// What an ordinary stack must have left, in bytes.
+const SHORT_STACK_BYTES: usize = 1024 * 1024;
+
+fn prepare_here(
+    sql: &[u8],
+    declared_types: &[Oid],
+    classified: &Classified,
+) -> Result<Vec<Prepared>, Refusal> {
+    let message = String::from_utf8_lossy(sql);
+    sql::parse(sql)
+        .map_err(|error| unread(error, &message))?
+        .into_iter()
+        .map(|parsed| rewrite::rewrite(parsed, &message, declared_types.len(), classified))
+        .collect()
+}
+
+/// A statement that cannot be read is a syntax error if PostgreSQL cannot read it either; else the
+/// place where the reading stopped is named.
+fn unread(error: ReadError, message: &str) -> Refusal {
+    match error {
+        ReadError::Encoding => Reason::WrongEncoding.into(),
+        ReadError::GluedOperator { position } => Refusal::at(Reason::LexersDisagree, position),
+        ReadError::TooLarge { what, limit } => Reason::TooLarge { what, limit }.into(),
+        ReadError::Unread {
+            statement,
+            position,
+            near,
+        } => {
+            let (start, end) = statement;
+            let text = message.get(start..end).unwrap_or_default();
+            match syntax_error(text) {
+                Some(reason) => Refusal::at(reason, position),
+                None if is_utility(text) => Refusal::at(
+                    Reason::CommandNotAllowed {
+                        command: first_words(text),
+                    },
+                    start,
+                ),
+                None => Refusal::at(
+                    Reason::ConstructNotSupported {
+                        construct: format!("the syntax at \"{near}\""),
+                    },
+                    position,
+                ),
+            }
+        }
+    }
+}
+
+/// The commands that read or change data, or a session's state; the rest is the administrator's.
+const DATA_COMMANDS: [&str; 21] = [
+    "(", "abort", "begin", "close", "commit", "copy", "declare", "delete", "end", "execute",
+    "explain", "fetch", "insert", "merge", "move", "rollback", "select", "table", "update",
+    "values", "with",
+];
+
+fn is_utility(text: &str) -> bool {
+    let first = first_words(text).to_ascii_lowercase();
+    !DATA_COMMANDS
+        .iter()
+        .any(|command| first == *command || first.starts_with('('))
+}
+
+fn first_words(text: &str) -> String {
+    let word = text.split(|c: char| c.is_whitespace() || c == ';').next();
+    word.unwrap_or_default().to_ascii_uppercase()
 }
 
 /// Isolates each statement of a Query or Parse message. An empty message gives no statement.
@@ -139,4 +164,17 @@ pub fn isolate(
             })
         })
         .collect()
+}
+
+/// Lets each statement of a Query or Parse message through to a tenant's own database, unrewritten, if
+/// it stays within that database.
+pub fn pass(sql: &[u8], declared_types: &[Oid], reach: Reach) -> Result<Vec<Isolated>, Refusal> {
+    let statements = gate(sql, declared_types.len(), reach)?;
+    Ok(statements
+        .into_iter()
+        .map(|(kind, statement)| Isolated {
+            kind,
+            admitted: Admitted::Isolated(statement),
+        })
+        .collect())
 }

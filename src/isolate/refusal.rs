@@ -283,7 +283,7 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.reason {
             Reason::AsPostgres { message, .. } | Reason::Syntax { message } => {
-                f.write_str(message)?
+                f.write_str(message)?;
             }
             Reason::ColumnDoesNotExist { column } => {
                 // As PostgreSQL's errorMissingColumn() prints it.
@@ -294,7 +294,7 @@ impl fmt::Display for Refusal {
                 }
             }
             Reason::CommandNotAllowed { command } => {
-                write!(f, "{command} is not allowed for tenants")?
+                write!(f, "{command} is not allowed for tenants")?;
             }
             Reason::ConditionNotSilent { what } => {
                 write!(
@@ -303,20 +303,22 @@ impl fmt::Display for Refusal {
                 )?;
             }
             Reason::ConstructNotSupported { construct } => {
-                write!(f, "{construct} is not supported")?
+                write!(f, "{construct} is not supported")?;
             }
             Reason::FunctionNotAllowed { function } => {
                 write!(f, "function {function} is not allowed for tenants")?;
             }
             Reason::LexersDisagree => {
-                f.write_str("this way of writing operators, comments or literals is not supported")?
+                f.write_str(
+                    "this way of writing operators, comments or literals is not supported",
+                )?;
             }
             Reason::OperatorNotAllowed { operator } => {
                 write!(f, "operator {operator} is not allowed for tenants")?;
             }
             Reason::ParameterNumber => f.write_str("parameter number out of range")?,
             Reason::PrintedDifferently => {
-                f.write_str("this statement cannot be reproduced exactly")?
+                f.write_str("this statement cannot be reproduced exactly")?;
             }
             Reason::RelationDoesNotExist { relation } => {
                 write!(f, "relation \"{relation}\" does not exist")?;
@@ -325,7 +327,7 @@ impl fmt::Display for Refusal {
                 write!(f, "relation {relation} is not open to tenants")?;
             }
             Reason::TooLarge { what, limit } => {
-                write!(f, "statement exceeds the limit of {limit} for {what}")?
+                write!(f, "statement exceeds the limit of {limit} for {what}")?;
             }
             Reason::TypeNotAllowed { type_name } => {
                 write!(f, "type {type_name} is not allowed for tenants")?;

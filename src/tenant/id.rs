@@ -149,23 +149,23 @@ impl TenantType {
             Self::Int2 => text
                 .parse::<i16>()
                 .map(|v| v.to_be_bytes().to_vec())
-                .map_err(|_| mismatch()),
+                .map_err(|_unfit| mismatch()),
             Self::Int4 => text
                 .parse::<i32>()
                 .map(|v| v.to_be_bytes().to_vec())
-                .map_err(|_| mismatch()),
+                .map_err(|_unfit| mismatch()),
             Self::Int8 => text
                 .parse::<i64>()
                 .map(|v| v.to_be_bytes().to_vec())
-                .map_err(|_| mismatch()),
+                .map_err(|_unfit| mismatch()),
             Self::Text => Ok(text.into_bytes()),
             Self::Uuid => {
                 let digits: Vec<u8> = text.bytes().filter(|b| *b != b'-').collect();
                 digits
                     .chunks(2)
                     .map(|pair| {
-                        let pair = std::str::from_utf8(pair).map_err(|_| mismatch())?;
-                        u8::from_str_radix(pair, 16).map_err(|_| mismatch())
+                        let pair = std::str::from_utf8(pair).map_err(|_unfit| mismatch())?;
+                        u8::from_str_radix(pair, 16).map_err(|_unfit| mismatch())
                     })
                     .collect()
             }

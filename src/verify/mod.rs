@@ -43,11 +43,17 @@ mod write;
 #[cfg(test)]
 mod tests;
 
+mod gate;
+mod syntax;
+
 use crate::catalog::Oid;
 use crate::isolate::refusal::{Reason, Refusal};
 use crate::isolate::template::{Slot, Template};
 use crate::tenant::{Classified, TenantKey, TenantType};
 use proof::Proof;
+
+pub use gate::{Reach, gate};
+pub use syntax::syntax_error;
 
 /// Everything that a proof is about.
 #[derive(Clone, Copy, Debug)]
