@@ -12,5 +12,6 @@ pub mod admitted;
 pub mod bypass;
 pub mod catalog;
 pub mod isolate;
+pub mod protocol;
 pub mod tenant;
 pub mod verify;
