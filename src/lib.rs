@@ -13,5 +13,6 @@ pub mod bypass;
 pub mod catalog;
 pub mod isolate;
 pub mod protocol;
+pub mod session;
 pub mod tenant;
 pub mod verify;
