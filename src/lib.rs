@@ -11,6 +11,7 @@
 pub mod admitted;
 pub mod bypass;
 pub mod catalog;
+pub mod config;
 pub mod isolate;
 pub mod protocol;
 pub mod session;
