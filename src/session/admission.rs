@@ -93,22 +93,33 @@ impl Weighter<Text, Arc<Plan>> for ByBytes {
     }
 }
 
+/// Where the numbers of admissions and statements come from: one for the whole process.
+#[derive(Clone, Debug, Default)]
+pub struct Numbers(Arc<AtomicU64>);
+
+impl Numbers {
+    /// A number that nobody else has.
+    pub fn next(&self) -> u64 {
+        self.0.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
 /// One catalog and policy, and what was admitted under it. A new catalog or policy has a new one, so
 /// that no verdict outlives what it was made from.
 #[derive(Debug)]
 pub struct Admission {
     number: u64,
+    numbers: Numbers,
     classified: Arc<Classified>,
     plans: Cache<Text, Arc<Plan>, ByBytes>,
 }
 
-static NEXT: AtomicU64 = AtomicU64::new(1);
-
 impl Admission {
     /// An empty cache under this catalog and policy.
-    pub fn new(classified: Arc<Classified>) -> Self {
+    pub fn new(classified: Arc<Classified>, numbers: Numbers) -> Self {
         Self {
-            number: NEXT.fetch_add(1, Ordering::Relaxed),
+            number: numbers.next(),
+            numbers,
             classified,
             plans: Cache::with_weighter(CACHE_ITEMS, CACHE_BYTES, ByBytes),
         }
@@ -134,7 +145,7 @@ impl Admission {
             return Ok(plan);
         }
         let plan = Arc::new(Plan {
-            id: StatementId(NEXT.fetch_add(1, Ordering::Relaxed)),
+            id: StatementId(self.numbers.next()),
             statements: isolate(sql, declared_types, &self.classified)?,
             declared_types: declared_types.to_vec(),
             admission: self.number,

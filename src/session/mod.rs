@@ -33,7 +33,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-pub use admission::{Admission, Plan, StatementId};
+pub use admission::{Admission, Numbers, Plan, StatementId};
 pub use effect::Effect;
 pub use housekeeping::Housekeeping;
 pub use outgoing::{ToClient, ToServer};
