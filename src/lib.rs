@@ -11,11 +11,15 @@
 pub mod admitted;
 pub mod bypass;
 pub mod catalog;
+pub mod cli;
 pub mod config;
 pub mod isolate;
 pub mod net;
 pub mod protocol;
+pub mod proxy;
+pub mod registry;
 pub mod session;
+pub mod sql;
 pub mod tenant;
 pub mod upstream;
 pub mod verify;

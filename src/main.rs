@@ -1,3 +1,7 @@
 //! The command line of Tenantry.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tenantry::cli::run(std::env::args_os())
+}

@@ -4,6 +4,7 @@
 //! added to the list below. Where a new test goes:
 //!
 //! - what the code must look like: `architecture`
+//! - what becomes of a statement: a case file of `isolate`
 //! - the cluster itself and what starts it: `support`
 
 #![expect(
@@ -17,6 +18,8 @@
 )]
 
 mod architecture;
+mod fixture;
+mod isolate;
 mod support;
 
 use std::process::ExitCode;
@@ -26,6 +29,6 @@ use libtest_mimic::{Arguments, run};
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let _stopped_at_the_end = support::StopAtEnd;
-    let trials = [architecture::trials(), support::trials()];
+    let trials = [architecture::trials(), isolate::trials(), support::trials()];
     run(&arguments, trials.into_iter().flatten().collect()).exit_code()
 }

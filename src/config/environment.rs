@@ -9,7 +9,8 @@ use super::fault::{Effect, Fault};
 use super::secret::Secret;
 use super::table::{Placed, Table};
 
-/// What becomes of an object whose secret cannot be read. It is never served.
+/// What becomes of an object whose secret cannot be read. A login without one is left out in any
+/// case.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum MissingSecret {
     /// It is a fault: somebody wants to use the secret.
@@ -55,6 +56,19 @@ impl<'a> Environment<'a> {
             missing,
             directory,
         }
+    }
+
+    /// A secret that is shown to a server. Where the files are only looked at, an empty one stands
+    /// for one that cannot be read.
+    pub(super) fn server_secret(&self, table: &mut Table<'_>, key: &'static str) -> Option<Secret> {
+        let is_referred_to = table
+            .any(key)
+            .is_some_and(|it| Reference::read(it.value).is_some());
+        let placeholder = || match self.missing {
+            MissingSecret::Fault => None,
+            MissingSecret::Warning => is_referred_to.then(|| Secret::new(String::new())),
+        };
+        self.secret(table, key).or_else(placeholder)
     }
 
     /// A secret that a key refers to.

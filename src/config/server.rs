@@ -212,7 +212,7 @@ fn upstream(mut table: Table<'_>, name: &str, environment: &Environment<'_>) -> 
     let database = table.required("database", "database = \"app\"");
     let user = table.required("user", "user = \"app_rw\"");
     table.demand("password", "password = { env = \"TENANTRY_PASSWORD\" }");
-    let password = environment.secret(&mut table, "password");
+    let password = environment.server_secret(&mut table, "password");
     let connections_max = table.number("max_connections", 1..=CONNECTIONS_MAX);
     upstream_tls(&mut table, name);
     table.finish();

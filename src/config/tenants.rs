@@ -64,7 +64,7 @@ pub(super) fn read(
         key: key(&mut file),
         database: file.string("database"),
         user: file.string("user"),
-        password: environment.secret(&mut file, "password"),
+        password: environment.server_secret(&mut file, "password"),
         password_place,
         hosts: file.strings("hosts").unwrap_or_default(),
         settings: BTreeMap::new(),

@@ -8,13 +8,15 @@
 //! 2. Nothing here holds a tenant's key: a result serves every tenant of the same catalog.
 
 pub mod refusal;
+mod rewrite;
 pub mod template;
 
 use crate::admitted::Admitted;
 use crate::catalog::Oid;
+use crate::sql::{self, ReadError};
 use crate::tenant::Classified;
-use crate::verify::{Claim, verify};
-use refusal::Refusal;
+use crate::verify::{Claim, syntax_error, verify};
+use refusal::{Reason, Refusal};
 use template::Template;
 
 /// What a transaction control statement does.
@@ -105,11 +107,88 @@ pub fn prepare(
     declared_types: &[Oid],
     classified: &Classified,
 ) -> Result<Vec<Prepared>, Refusal> {
-    let _ = (sql, declared_types, classified);
-    Err(refusal::Reason::Unproved {
-        what: "nothing is rewritten yet".to_owned(),
+    // The parser, the printer and the trees' destructors recurse; a long statement may be deep.
+    if sql.len() > LONG_BYTES {
+        stacker::grow(LONG_STACK_BYTES, || {
+            prepare_here(sql, declared_types, classified)
+        })
+    } else {
+        stacker::maybe_grow(SHORT_STACK_BYTES, LONG_STACK_BYTES, || {
+            prepare_here(sql, declared_types, classified)
+        })
     }
-    .into())
+}
+
+/// A statement of up to this many bytes is content with an ordinary stack.
+const LONG_BYTES: usize = 2_000;
+/// The stack for any other, in bytes; only what is used of it is ever touched.
+const LONG_STACK_BYTES: usize = 256 * 1024 * 1024;
+/// What an ordinary stack must have left, in bytes.
+const SHORT_STACK_BYTES: usize = 1024 * 1024;
+
+fn prepare_here(
+    sql: &[u8],
+    declared_types: &[Oid],
+    classified: &Classified,
+) -> Result<Vec<Prepared>, Refusal> {
+    let message = String::from_utf8_lossy(sql);
+    sql::parse(sql)
+        .map_err(|error| unread(error, &message))?
+        .into_iter()
+        .map(|parsed| rewrite::rewrite(parsed, &message, declared_types.len(), classified))
+        .collect()
+}
+
+/// A statement that cannot be read is a syntax error if PostgreSQL cannot read it either; else the
+/// place where the reading stopped is named.
+fn unread(error: ReadError, message: &str) -> Refusal {
+    match error {
+        ReadError::Encoding => Reason::WrongEncoding.into(),
+        ReadError::GluedOperator { position } => Refusal::at(Reason::LexersDisagree, position),
+        ReadError::TooLarge { what, limit } => Reason::TooLarge { what, limit }.into(),
+        ReadError::Unread {
+            statement,
+            position,
+            near,
+        } => {
+            let (start, end) = statement;
+            let text = message.get(start..end).unwrap_or_default();
+            match syntax_error(text) {
+                Some(reason) => Refusal::at(reason, position),
+                None if is_utility(text) => Refusal::at(
+                    Reason::CommandNotAllowed {
+                        command: first_words(text),
+                    },
+                    start,
+                ),
+                None => Refusal::at(
+                    Reason::ConstructNotSupported {
+                        construct: format!("the syntax at \"{near}\""),
+                    },
+                    position,
+                ),
+            }
+        }
+    }
+}
+
+/// The commands that read or change data, or a session's state; the rest is the administrator's.
+const DATA_COMMANDS: [&str; 21] = [
+    "(", "abort", "begin", "close", "commit", "copy", "declare", "delete", "end", "execute",
+    "explain", "fetch", "insert", "merge", "move", "rollback", "select", "table", "update",
+    "values", "with",
+];
+
+fn is_utility(text: &str) -> bool {
+    let first = first_words(text).to_ascii_lowercase();
+    !DATA_COMMANDS
+        .iter()
+        .any(|command| first == *command || first.starts_with('('))
+}
+
+fn first_words(text: &str) -> String {
+    let word = text.split(|c: char| c.is_whitespace() || c == ';').next();
+    word.unwrap_or_default().to_ascii_uppercase()
 }
 
 /// Isolates each statement of a Query or Parse message. An empty message gives no statement.

@@ -233,9 +233,7 @@ impl Session {
     }
 
     fn admission(&self) -> Result<&Arc<Admission>, Failure> {
-        self.admission.as_ref().ok_or_else(|| {
-            ErrorReport::error("57P03", "the catalog of the upstream is not loaded yet")
-        })
+        self.admission.as_ref().ok_or_else(|| self.denial.clone())
     }
 
     fn admit(&self, sql: &Bytes, declared_types: &[Oid]) -> Result<Arc<Plan>, Failure> {

@@ -113,6 +113,8 @@ pub struct Session {
     to_client: ToClient,
     ending: Option<Ending>,
     refusals: Vec<String>,
+    /// What every statement is answered while there is no [`Admission`].
+    denial: ErrorReport,
 }
 
 impl Session {
@@ -136,7 +138,22 @@ impl Session {
             to_client: ToClient::default(),
             ending: None,
             refusals: Vec::new(),
+            denial: ErrorReport::error(
+                "57P03",
+                "what the tables of the upstream look like is not known yet",
+            ),
         }
+    }
+
+    /// No statement of this session is admitted; each is answered by this error.
+    pub fn deny(&mut self, denial: ErrorReport) {
+        self.admission = None;
+        self.denial = denial;
+    }
+
+    /// What the client was told by ParameterStatus.
+    pub fn reported(&self) -> &BTreeMap<String, String> {
+        &self.reported
     }
 
     /// The catalog and policy that statements are admitted under from now on; `None` while the

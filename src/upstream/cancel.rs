@@ -181,6 +181,17 @@ impl Registration {
     pub fn rests(&self) {
         *self.slot.working.lock() = None;
     }
+
+    /// Cancels what a server connection runs that is going to be closed.
+    pub async fn cancel_and_rest(&self) {
+        let working = self.slot.working.lock().take();
+        if let Some(working) = working {
+            let sent = tokio::time::timeout(CANCEL_TIMEOUT, send(&working.key)).await;
+            if let Ok(Err(error)) = sent {
+                tracing::debug!(%error, "what a client left behind could not be cancelled");
+            }
+        }
+    }
 }
 
 impl Drop for Registration {

@@ -180,7 +180,7 @@ impl Login {
                     if next.tag == b'S' {
                         let (name, value) = read_parameter_status(body)
                             .map_err(|_| ConnectError::Protocol("a malformed ParameterStatus"))?;
-                        self.input.split_to(whole);
+                        bytes::Buf::advance(&mut self.input, whole);
                         return Ok(Incoming::Parameter(name, value));
                     }
                     let mut frame = self.input.split_to(whole);

@@ -1,7 +1,7 @@
 //! Connections to PostgreSQL: made, pooled, lent for a transaction, brought back to a known state.
 //!
 //! In: where a server is and who to be there; a client's need. Out: a [`Server`], lent until it is
-//! dropped.
+//! dropped; or the catalog of a database.
 //!
 //! # Invariants
 //! 1. SQL reaches a server only out of [`crate::session::ToServer`].
@@ -24,10 +24,12 @@
 
 mod cancel;
 mod connect;
+mod introspect;
 mod pool;
 mod server;
 
 pub use cancel::{CancelKey, Cancels, Registration};
 pub use connect::{ConnectError, Target};
+pub use introspect::{IntrospectError, introspect};
 pub use pool::{AcquireError, Borrowed, Pool, Pools};
 pub use server::Server;

@@ -13,8 +13,9 @@ use crate::config::UpstreamAddress;
 use crate::net::stream::Stream;
 use crate::protocol::Violation;
 use crate::protocol::backend::read_parameter_status;
+use crate::protocol::error_response::ServerReport;
 use crate::protocol::frame::{SERVER_BYTES_MAX, header, take};
-use crate::session::{Housekeeping, ServerState, ToServer};
+use crate::session::{Housekeeping, ServerState, ToServer, Variables};
 
 /// How long a reset may take.
 const RESET_TIMEOUT: Duration = Duration::from_secs(5);
@@ -34,11 +35,11 @@ pub(super) enum ServerFault {
     Io(#[from] io::Error),
     #[error(transparent)]
     Protocol(#[from] Violation),
-    #[error("the reset failed")]
-    ResetFailed,
-    #[error("the reset took too long")]
+    #[error("it cannot be brought into a known state: {0}")]
+    Failed(String),
+    #[error("to bring it into a known state took too long")]
     Timeout,
-    #[error("it sent message type {0} while it was idle")]
+    #[error("it sent message type {0} unasked")]
     Unasked(u8),
 }
 
@@ -122,8 +123,33 @@ impl Server {
     }
 
     async fn reset_now(&mut self) -> Result<(), ServerFault> {
+        self.keep_house(&[Housekeeping::Reset]).await?;
+        self.state.variables.clear();
+        self.state.last_session = None;
+        Ok(())
+    }
+
+    /// Gives the connection these variables, and waits until it has them. An inner error is the
+    /// server's own message: one of the values is wrong.
+    pub async fn align(&mut self, variables: &Variables) -> Result<Result<(), String>, String> {
+        let Some(task) = variables.task(&self.state.variables) else {
+            return Ok(Ok(()));
+        };
+        let aligned = tokio::time::timeout(RESET_TIMEOUT, self.keep_house(&[task])).await;
+        match aligned {
+            Ok(Ok(())) => {
+                self.state.variables.clone_from(variables.current());
+                Ok(Ok(()))
+            }
+            Ok(Err(ServerFault::Failed(message))) => Ok(Err(message)),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err(ServerFault::Timeout.to_string()),
+        }
+    }
+
+    async fn keep_house(&mut self, tasks: &[Housekeeping]) -> Result<(), ServerFault> {
         let mut out = ToServer::default();
-        out.housekeeping(&[Housekeeping::Reset]);
+        out.housekeeping(tasks);
         self.stream.write_all(out.waiting()).await?;
         loop {
             while let Some(next) = header(&self.input)? {
@@ -139,12 +165,13 @@ impl Server {
                         let (name, value) = read_parameter_status(body)?;
                         self.state.parameters.insert(name, value);
                     }
-                    (b'Z', b"I") if self.input.is_empty() => {
-                        self.state.variables.clear();
-                        self.state.last_session = None;
-                        return Ok(());
+                    (b'Z', b"I") if self.input.is_empty() => return Ok(()),
+                    (b'E', body) => {
+                        let report = ServerReport::read(body)?;
+                        let message = report.text(b'M').unwrap_or_default().to_owned();
+                        return Err(ServerFault::Failed(message));
                     }
-                    _ => return Err(ServerFault::ResetFailed),
+                    (tag, _) => return Err(ServerFault::Unasked(tag)),
                 }
             }
             self.input.reserve(1024);

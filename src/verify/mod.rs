@@ -8,10 +8,14 @@
 //!    code; it reads with PostgreSQL's own parser.
 //! 2. What it does not know it refuses.
 
+mod syntax;
+
 use crate::catalog::Oid;
 use crate::isolate::refusal::Refusal;
 use crate::isolate::template::{Slot, Template};
 use crate::tenant::{Classified, TenantKey, TenantType};
+
+pub use syntax::syntax_error;
 
 /// Everything that a proof is about.
 #[derive(Clone, Copy, Debug)]

@@ -1,0 +1,104 @@
+//! What the words of a statement tell before its tree is looked at.
+//!
+//! The predicate form needs to know that nothing else in the statement refers to a table or to its
+//! tenant column. Counting words answers that without a model of name spaces; where it is in doubt,
+//! the fence, which needs no such knowledge, is used.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::sql::{Lexeme, Lexemes, Token};
+
+/// How one name is used in a statement.
+#[derive(Clone, Debug, Default)]
+struct Use {
+    /// How often it stands without a dot behind it.
+    bare: usize,
+    /// What stands behind it and a dot: a name, or `*`.
+    qualifies: Vec<String>,
+}
+
+/// The words of one statement.
+#[derive(Clone, Debug)]
+pub(super) struct Words {
+    uses: BTreeMap<String, Use>,
+    as_alias: BTreeSet<String>,
+    leading: Vec<String>,
+}
+
+impl Words {
+    /// Counts the words.
+    pub(super) fn of(lexemes: &Lexemes) -> Self {
+        let mut words = Self {
+            uses: BTreeMap::new(),
+            as_alias: BTreeSet::new(),
+            leading: lexemes.iter().take(3).filter_map(Lexeme::name).collect(),
+        };
+        let mut aliases: BTreeMap<String, usize> = BTreeMap::new();
+        let all: Vec<&Lexeme> = lexemes.iter().collect();
+        for (at, lexeme) in all.iter().enumerate() {
+            let Some(name) = lexeme.name() else { continue };
+            let behind = all.get(at + 1).map(|next| &next.token);
+            let before = at
+                .checked_sub(1)
+                .and_then(|at| all.get(at))
+                .and_then(|l| l.name());
+            if before.as_deref() == Some("as") {
+                *aliases.entry(name.clone()).or_default() += 1;
+            }
+            let entry = words.uses.entry(name).or_default();
+            if behind == Some(&Token::Period) {
+                let qualified = all
+                    .get(at + 2)
+                    .map(|next| next.name().unwrap_or_else(|| next.token.to_string()));
+                entry.qualifies.push(qualified.unwrap_or_default());
+            } else {
+                entry.bare += 1;
+            }
+        }
+        for (name, count) in aliases {
+            let uses = words.uses.get(&name);
+            if uses.is_some_and(|uses| uses.bare == count && uses.qualifies.is_empty()) {
+                words.as_alias.insert(name);
+            }
+        }
+        words
+    }
+
+    /// Whether the name occurs at all.
+    pub(super) fn mentions(&self, name: &str) -> bool {
+        self.uses.contains_key(name)
+    }
+
+    /// Whether the name occurs, but otherwise than right behind AS.
+    pub(super) fn refers_to(&self, name: &str) -> bool {
+        self.mentions(name) && !self.as_alias.contains(name)
+    }
+
+    /// Whether the name is used once as a range entry's, and otherwise only to qualify something.
+    pub(super) fn only_qualifies(&self, name: &str) -> bool {
+        self.uses.get(name).is_some_and(|uses| uses.bare == 1)
+    }
+
+    /// What the name qualifies.
+    pub(super) fn qualified_by(&self, name: &str) -> &[String] {
+        self.uses
+            .get(name)
+            .map_or(&[], |uses| uses.qualifies.as_slice())
+    }
+
+    /// The command's name, as far as it can be told from the first words.
+    pub(super) fn command(&self) -> String {
+        const TWO: [&str; 10] = [
+            "alter", "create", "drop", "comment", "import", "lock", "prepare", "reassign",
+            "refresh", "security",
+        ];
+        let mut leading = self.leading.iter().map(|word| word.to_ascii_uppercase());
+        let first = leading.next().unwrap_or_else(|| "this command".to_owned());
+        match leading.next() {
+            Some(second) if TWO.contains(&first.to_ascii_lowercase().as_str()) => {
+                format!("{first} {second}")
+            }
+            Some(_) | None => first,
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! What is served at this moment: the files and the databases, together and immutable.
+//!
+//! In: a configuration directory, and the servers that it names. Out: [`Snapshot`]s.
+//!
+//! # Invariants
+//! 1. A snapshot never changes. A session keeps the one that it took; whoever asks later gets a newer one.
+//! 2. A wrong file never takes effect: on any fault a reload leaves the old state in place.
+//! 3. A tenant whose server could not be asked what its tables look like is refused.
+//!
+//! # Not here
+//! What the files mean: [`crate::config`]. What the relations are: [`crate::tenant`].
+
+mod snapshot;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use thiserror::Error;
+use tokio::sync::Mutex;
+
+pub use snapshot::{Served, SharedTables, Snapshot, Unavailable};
+
+use crate::catalog::Catalog;
+use crate::config::{self, Config, Effect, Fault, Isolation, MissingSecret};
+use crate::tenant::Classified;
+use crate::upstream::{IntrospectError, introspect};
+
+/// Why a directory does not take effect. The faults are complete.
+#[derive(Debug, Error)]
+#[error("the configuration has {} faults", .faults.len())]
+pub struct Rejected {
+    /// What is wrong.
+    pub faults: Vec<Fault>,
+}
+
+/// Why a reload did not take effect.
+#[derive(Debug, Error)]
+pub enum ReloadError {
+    /// The files are wrong.
+    #[error(transparent)]
+    Rejected(#[from] Rejected),
+    /// A server that was known can no longer be asked.
+    #[error("upstream {upstream}: {error}")]
+    Upstream {
+        /// Its name.
+        upstream: String,
+        /// Why.
+        error: IntrospectError,
+    },
+}
+
+/// The current state, and how it is replaced.
+#[derive(Debug)]
+pub struct Registry {
+    directory: PathBuf,
+    current: ArcSwap<Snapshot>,
+    /// Held while a new state is made, so that two do not overtake each other.
+    changing: Mutex<()>,
+}
+
+impl Registry {
+    /// Reads a directory for the first time. Faults that stop one object leave it out; a server
+    /// that does not answer leaves out its shared tenants until [`Registry::heal`] reaches it.
+    pub async fn open(directory: &Path) -> Result<Self, Rejected> {
+        let config = config::load(directory, MissingSecret::Fault);
+        if config
+            .faults
+            .iter()
+            .any(|fault| fault.effect == Effect::StopsEverything)
+        {
+            return Err(Rejected {
+                faults: config.faults,
+            });
+        }
+        let mut shared = BTreeMap::new();
+        for (upstream, catalog) in catalogs(&config).await {
+            let tables = match catalog {
+                Ok(catalog) => classified(catalog, &config),
+                Err(error) => down(&upstream, &error),
+            };
+            shared.insert(upstream, tables);
+        }
+        let snapshot = Snapshot::new(config, shared, 1);
+        snapshot.log();
+        Ok(Self {
+            directory: directory.to_owned(),
+            current: ArcSwap::from_pointee(snapshot),
+            changing: Mutex::new(()),
+        })
+    }
+
+    /// The current state.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.current.load_full()
+    }
+
+    /// Reads the directory and the databases again, and puts the new state in place of the old one
+    /// if nothing is wrong with it.
+    pub async fn reload(&self) -> Result<Arc<Snapshot>, ReloadError> {
+        let result = self.try_reload().await;
+        match &result {
+            Ok(snapshot) => {
+                snapshot.log();
+                tracing::info!(version = snapshot.version(), "reloaded");
+            }
+            Err(error) => {
+                if let ReloadError::Rejected(rejected) = error {
+                    for fault in &rejected.faults {
+                        tracing::error!("{fault}");
+                    }
+                }
+                tracing::error!("reload refused, the old state stays: {error}");
+            }
+        }
+        result
+    }
+
+    async fn try_reload(&self) -> Result<Arc<Snapshot>, ReloadError> {
+        let _alone = self.changing.lock().await;
+        let old = self.current.load_full();
+        let config = config::load(&self.directory, MissingSecret::Fault);
+        if has_wrong(&config.faults) {
+            return Err(ReloadError::Rejected(Rejected {
+                faults: config.faults,
+            }));
+        }
+        let mut shared = BTreeMap::new();
+        for (upstream, catalog) in catalogs(&config).await {
+            let tables = match catalog {
+                Ok(catalog) => classified(catalog, &config),
+                // Nothing is lost where it was down before.
+                Err(error) if old.is_down(&upstream) => down(&upstream, &error),
+                Err(error) => return Err(ReloadError::Upstream { upstream, error }),
+            };
+            shared.insert(upstream, tables);
+        }
+        let new = Snapshot::new(config, shared, old.version() + 1);
+        if has_wrong(&new.config().faults) {
+            return Err(ReloadError::Rejected(Rejected {
+                faults: new.config().faults.clone(),
+            }));
+        }
+        let new = Arc::new(new);
+        self.current.store(Arc::clone(&new));
+        Ok(new)
+    }
+
+    /// Asks the servers that were down, again and again, until the future is dropped.
+    pub async fn heal(&self) {
+        let mut pause = PAUSE_MIN;
+        loop {
+            tokio::time::sleep(pause).await;
+            pause = if self.heal_once().await {
+                PAUSE_MIN
+            } else {
+                (pause * 2).min(PAUSE_MAX)
+            };
+        }
+    }
+
+    /// Asks each server that is down once; whether all of them are up.
+    async fn heal_once(&self) -> bool {
+        let _alone = self.changing.lock().await;
+        let old = self.current.load_full();
+        let mut shared = BTreeMap::new();
+        let mut all_up = true;
+        let mut changed = false;
+        for (name, tables) in old.shared() {
+            let SharedTables::Down { .. } = tables else {
+                shared.insert(name.clone(), tables.clone());
+                continue;
+            };
+            let asked = match old.config().upstreams.get(name) {
+                Some(upstream) => introspect(upstream).await,
+                None => continue,
+            };
+            let tables = match asked {
+                Ok(catalog) => {
+                    tracing::info!(upstream = name, "the server answers");
+                    changed = true;
+                    classified(catalog, old.config())
+                }
+                Err(error) => {
+                    all_up = false;
+                    down(name, &error)
+                }
+            };
+            shared.insert(name.clone(), tables);
+        }
+        if changed {
+            let new = Snapshot::new(old.config().clone(), shared, old.version() + 1);
+            new.log();
+            self.current.store(Arc::new(new));
+        }
+        all_up
+    }
+}
+
+const PAUSE_MIN: Duration = Duration::from_millis(500);
+const PAUSE_MAX: Duration = Duration::from_secs(15);
+
+/// Whether a fault is more than something that does not exist yet.
+fn has_wrong(faults: &[Fault]) -> bool {
+    faults.iter().any(|fault| match fault.effect {
+        Effect::Stops(_) | Effect::StopsEverything => true,
+        Effect::Nothing | Effect::NotSupportedYet(_) => false,
+    })
+}
+
+/// The catalogs of the upstreams that shared tenants use.
+async fn catalogs(config: &Config) -> Vec<(String, Result<Catalog, IntrospectError>)> {
+    let mut catalogs = Vec::new();
+    for (name, upstream) in &config.upstreams {
+        let is_used = config
+            .tenants
+            .values()
+            .any(|tenant| match &tenant.isolation {
+                Isolation::Shared { upstream, .. } => upstream == name,
+                Isolation::Database { .. } => false,
+            });
+        if is_used {
+            catalogs.push((name.clone(), introspect(upstream).await));
+        }
+    }
+    catalogs
+}
+
+fn classified(catalog: Catalog, config: &Config) -> SharedTables {
+    SharedTables::Ready(Arc::new(Classified::new(catalog, config.policy.clone())))
+}
+
+fn down(upstream: &str, error: &IntrospectError) -> SharedTables {
+    tracing::error!(upstream, "its shared tenants are refused: {error}");
+    SharedTables::Down {
+        reason: error.to_string(),
+    }
+}

@@ -1,0 +1,243 @@
+//! Tokens with their byte ranges.
+
+use sqlparser::ast::Ident;
+use sqlparser::dialect::PostgreSqlDialect;
+use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer};
+
+use super::{ReadError, fold};
+
+/// A token that is neither white space nor a comment.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Lexeme {
+    /// The token.
+    pub token: Token,
+    /// Its first byte in the message.
+    pub start: usize,
+    /// The byte after its last.
+    pub end: usize,
+    span: Span,
+}
+
+impl Lexeme {
+    pub(super) fn spanned(&self) -> TokenWithSpan {
+        TokenWithSpan {
+            token: self.token.clone(),
+            span: self.span,
+        }
+    }
+
+    /// The folded name, if the token is a word or a quoted identifier.
+    pub fn name(&self) -> Option<String> {
+        let Token::Word(word) = &self.token else {
+            return None;
+        };
+        let ident = Ident {
+            value: word.value.clone(),
+            quote_style: word.quote_style,
+            span: Span::empty(),
+        };
+        fold(&ident).ok()
+    }
+}
+
+/// The tokens of one statement, in order.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Lexemes(Vec<Lexeme>);
+
+impl Lexemes {
+    /// One after the other.
+    pub fn iter(&self) -> std::slice::Iter<'_, Lexeme> {
+        self.0.iter()
+    }
+
+    /// The token at this index.
+    pub fn get(&self, index: usize) -> Option<&Lexeme> {
+        self.0.get(index)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The last one.
+    pub fn last(&self) -> Option<&Lexeme> {
+        self.0.last()
+    }
+
+    /// The byte range from the first token to the last.
+    pub fn range(&self) -> (usize, usize) {
+        let start = self.0.first().map_or(0, |lexeme| lexeme.start);
+        (start, self.0.last().map_or(start, |lexeme| lexeme.end))
+    }
+
+    /// The byte offset of a place in the tree.
+    pub fn position(&self, location: Location) -> Option<usize> {
+        self.0
+            .iter()
+            .find(|lexeme| lexeme.span.start == location)
+            .map(|lexeme| lexeme.start)
+    }
+}
+
+impl<'a> IntoIterator for &'a Lexemes {
+    type Item = &'a Lexeme;
+    type IntoIter = std::slice::Iter<'a, Lexeme>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+/// Reads all tokens of a text.
+pub(super) fn lexemes(text: &str) -> Result<Lexemes, ReadError> {
+    static DIALECT: PostgreSqlDialect = PostgreSqlDialect {};
+    let tokens = Tokenizer::new(&DIALECT, text)
+        .with_unescape(false)
+        .tokenize_with_location()
+        .map_err(|error| {
+            let position = Cursor::new(text).byte_at(error.location);
+            ReadError::Unread {
+                statement: (0, text.len()),
+                position,
+                near: text
+                    .get(position..)
+                    .unwrap_or_default()
+                    .chars()
+                    .take(20)
+                    .collect(),
+            }
+        })?;
+    let mut cursor = Cursor::new(text);
+    let mut lexemes = Vec::with_capacity(tokens.len() / 2);
+    for TokenWithSpan { token, span } in tokens {
+        if matches!(token, Token::Whitespace(_) | Token::EOF) {
+            continue;
+        }
+        let start = cursor.byte_at(span.start);
+        let end = cursor.byte_at(span.end);
+        if holds_comment(&token, text.get(start..end).unwrap_or_default()) {
+            return Err(ReadError::GluedOperator { position: start });
+        }
+        lexemes.push(Lexeme {
+            token,
+            start,
+            end,
+            span,
+        });
+    }
+    Ok(Lexemes(lexemes))
+}
+
+/// PostgreSQL ends an operator before `--` and `/*`; the tokenizer here does not always.
+fn holds_comment(token: &Token, text: &str) -> bool {
+    let literal = matches!(
+        token,
+        Token::Word(_)
+            | Token::Number(..)
+            | Token::SingleQuotedString(_)
+            | Token::DollarQuotedString(_)
+            | Token::EscapedStringLiteral(_)
+            | Token::UnicodeStringLiteral(_)
+            | Token::NationalStringLiteral(_)
+            | Token::SingleQuotedByteStringLiteral(_)
+            | Token::HexStringLiteral(_)
+    );
+    !literal && (text.contains("--") || text.contains("/*"))
+}
+
+/// Splits at semicolons outside parentheses.
+pub(super) fn split(lexemes: Lexemes) -> Vec<Lexemes> {
+    let mut statements = Vec::new();
+    let mut current = Vec::new();
+    let mut depth = 0_usize;
+    for lexeme in lexemes.0 {
+        if lexeme.token == Token::SemiColon && depth == 0 {
+            statements.push(Lexemes(std::mem::take(&mut current)));
+            continue;
+        }
+        if lexeme.token == Token::LParen {
+            depth += 1;
+        } else if lexeme.token == Token::RParen {
+            depth = depth.saturating_sub(1);
+        }
+        current.push(lexeme);
+    }
+    statements.push(Lexemes(current));
+    statements.retain(|statement| !statement.is_empty());
+    statements
+}
+
+/// Turns the tokenizer's lines and columns, which count characters, into bytes; moves forward only.
+struct Cursor<'a> {
+    text: &'a str,
+    location: Location,
+    byte: usize,
+}
+
+impl<'a> Cursor<'a> {
+    fn new(text: &'a str) -> Self {
+        Self {
+            text,
+            location: Location { line: 1, column: 1 },
+            byte: 0,
+        }
+    }
+
+    fn byte_at(&mut self, target: Location) -> usize {
+        let rest = self.text.get(self.byte..).unwrap_or_default();
+        for character in rest.chars() {
+            if self.location >= target {
+                break;
+            }
+            self.byte += character.len_utf8();
+            if character == '\n' {
+                self.location = Location {
+                    line: self.location.line + 1,
+                    column: 1,
+                };
+            } else {
+                self.location.column += 1;
+            }
+        }
+        self.byte
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn byte_ranges_survive_wide_characters_and_lines() {
+        let text = "SELECT 'ä\né', \"ü\" -- x\n FROM t";
+        let found: Vec<&str> = lexemes(text)
+            .unwrap()
+            .iter()
+            .map(|l| text.get(l.start..l.end).unwrap())
+            .collect();
+        assert_eq!(found, ["SELECT", "'ä\né'", ",", "\"ü\"", "FROM", "t"]);
+    }
+
+    #[test]
+    fn an_operator_never_holds_a_comment() {
+        for text in ["a <>/*'*/ b --'", "a ||/*x*/ b", "a <>--b"] {
+            assert!(
+                matches!(lexemes(text), Err(ReadError::GluedOperator { .. })),
+                "{text}"
+            );
+        }
+        assert!(lexemes("a = '--' || '/*' || $$--$$").is_ok());
+    }
+
+    #[test]
+    fn statements_end_at_semicolons_outside_parentheses() {
+        let parts = split(lexemes(";SELECT 1;; SELECT (2;3) ;").unwrap());
+        assert_eq!(parts.len(), 2);
+    }
+}

@@ -1,0 +1,471 @@
+//! Reads a [`Catalog`] from a running server.
+//!
+//! In: an [`Upstream`]. Out: a snapshot of its database, or why there is none. PostgreSQL 13 to 18.
+//!
+//! # Invariants
+//! 1. Everything is read in one read-only transaction that sees one state of the database.
+//! 2. After the effective `search_path` was read, it is emptied: no object of a user takes part in
+//!    a query here, and `pg_get_viewdef` qualifies every name.
+//! 3. All lists are sorted, so that an unchanged database gives an equal catalog.
+//! 4. What the catalogs hold and this code does not know is an error, never left out.
+//!
+//! # Not here
+//! What the relations are to tenants: [`crate::tenant::Classified`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio_postgres::{Client, IsolationLevel, NoTls, Row, Transaction};
+
+use crate::catalog::{
+    Catalog, Column, ForeignKey, ForeignKeyAction, Function, Generated, Oid, Operator, Relation,
+    RelationKind, RelationName, Trigger, Type, TypeKind, UniqueKey, View,
+};
+use crate::config::{Upstream, UpstreamAddress};
+
+/// Why a catalog could not be read.
+#[derive(Debug, Error)]
+pub enum IntrospectError {
+    /// The server's `search_path` looks a name up in a schema before `pg_catalog`.
+    #[error("the role's search_path puts \"{schema}\" before pg_catalog")]
+    SearchPath {
+        /// The schema.
+        schema: String,
+    },
+    /// The server did not answer, or not as expected.
+    #[error("{}", explain(.0))]
+    Server(#[from] tokio_postgres::Error),
+    /// A value that the system catalogs did not have when this was written.
+    #[error("the catalogs hold an unknown {what}: {value}")]
+    Unknown {
+        /// What the value is of.
+        what: &'static str,
+        /// The value.
+        value: String,
+    },
+    /// A server that is too old.
+    #[error("PostgreSQL 13 or newer is needed, this is {0}")]
+    Version(u32),
+}
+
+/// The error and what caused it, because the library's own text says only "db error".
+fn explain(error: &tokio_postgres::Error) -> String {
+    match error.as_db_error() {
+        Some(from_server) => from_server.message().to_owned(),
+        None => match std::error::Error::source(error) {
+            Some(source) => format!("{error}: {source}"),
+            None => error.to_string(),
+        },
+    }
+}
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Reads the database of an upstream.
+pub async fn introspect(upstream: &Upstream) -> Result<Catalog, IntrospectError> {
+    let mut settings = tokio_postgres::Config::new();
+    settings
+        .user(&upstream.credentials.user)
+        .password(upstream.credentials.password.expose())
+        .dbname(&upstream.database)
+        .application_name("tenantry catalog")
+        .connect_timeout(CONNECT_TIMEOUT);
+    match &upstream.address {
+        UpstreamAddress::Tcp { host, port } => settings.host(host).port(*port),
+        UpstreamAddress::Unix { directory } => settings.host_path(directory),
+    };
+    let (mut client, connection) = settings.connect(NoTls).await?;
+    let driver = tokio::spawn(connection);
+    let catalog = read(&mut client).await;
+    drop(client);
+    // The connection ends with its client; how is of no interest once the catalog is read.
+    driver.abort();
+    catalog
+}
+
+/// Reads the database that a client is connected to.
+async fn read(client: &mut Client) -> Result<Catalog, IntrospectError> {
+    let transaction = client
+        .build_transaction()
+        .isolation_level(IsolationLevel::RepeatableRead)
+        .read_only(true)
+        .start()
+        .await?;
+    let path: Vec<String> = transaction
+        .query_one("SELECT pg_catalog.current_schemas(false)::text[]", &[])
+        .await?
+        .try_get(0)?;
+    transaction
+        .batch_execute("SET LOCAL search_path TO ''; SET LOCAL statement_timeout TO '60s'")
+        .await?;
+    let version: i32 = transaction
+        .query_one("SELECT current_setting('server_version_num')::int4", &[])
+        .await?
+        .try_get(0)?;
+    let server_version = u32::try_from(version).unwrap_or(0);
+    if server_version < 130_000 {
+        return Err(IntrospectError::Version(server_version));
+    }
+    let mut catalog = Catalog {
+        server_version,
+        search_path: without_pg_catalog(path)?,
+        relations: relations(&transaction).await?,
+        types: types(&transaction).await?,
+        functions: functions(&transaction).await?,
+        operators: operators(&transaction).await?,
+        system_functions: names(&transaction, SYSTEM_FUNCTIONS).await?,
+        system_relations: names(&transaction, SYSTEM_RELATIONS).await?,
+    };
+    sort(&mut catalog);
+    Ok(catalog)
+}
+
+/// A path that names `pg_catalog` anywhere but first would let a user's object take the place of a
+/// system one.
+fn without_pg_catalog(path: Vec<String>) -> Result<Vec<String>, IntrospectError> {
+    let named = path.iter().position(|schema| schema == "pg_catalog");
+    match (named, path.first()) {
+        (Some(1..), Some(schema)) => Err(IntrospectError::SearchPath {
+            schema: schema.clone(),
+        }),
+        (Some(0), _) => Ok(path.into_iter().skip(1).collect()),
+        (Some(_) | None, _) => Ok(path),
+    }
+}
+
+fn sort(catalog: &mut Catalog) {
+    catalog.relations.sort_by(|a, b| a.name.cmp(&b.name));
+    catalog
+        .types
+        .sort_by(|a, b| (&a.schema, &a.name).cmp(&(&b.schema, &b.name)));
+    catalog.functions.sort_by(|a, b| {
+        (&a.schema, &a.name, &a.arguments).cmp(&(&b.schema, &b.name, &b.arguments))
+    });
+    catalog.operators.sort_by(|a, b| {
+        (&a.schema, &a.name, a.left, a.right).cmp(&(&b.schema, &b.name, b.left, b.right))
+    });
+}
+
+/// Schemas whose relations nobody can use by name but the server itself and other sessions.
+const NOT_INTERNAL: &str = "n.nspname NOT IN ('pg_toast') AND n.nspname !~ '^pg_(toast_)?temp_'";
+
+const NOT_SYSTEM: &str = "n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast') \
+                          AND n.nspname !~ '^pg_(toast_)?temp_'";
+
+/// Also the name of the extension that owns a row of the catalog given in place of `{catalog}`.
+fn extension_of(catalog: &str) -> String {
+    format!(
+        "(SELECT e.extname::text FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid \
+         WHERE d.classid = '{catalog}'::regclass AND d.objid = x.oid AND d.deptype = 'e' \
+         AND d.refclassid = 'pg_extension'::regclass)"
+    )
+}
+
+const SYSTEM_FUNCTIONS: &str = "SELECT DISTINCT p.proname::text FROM pg_proc p \
+                                JOIN pg_namespace n ON n.oid = p.pronamespace \
+                                WHERE n.nspname = 'pg_catalog'";
+
+const SYSTEM_RELATIONS: &str = "SELECT n.nspname || '.' || c.relname FROM pg_class c \
+                                JOIN pg_namespace n ON n.oid = c.relnamespace \
+                                WHERE n.nspname IN ('pg_catalog', 'information_schema')";
+
+async fn names(
+    transaction: &Transaction<'_>,
+    query: &str,
+) -> Result<BTreeSet<String>, IntrospectError> {
+    let rows = transaction.query(query, &[]).await?;
+    rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+}
+
+async fn relations(transaction: &Transaction<'_>) -> Result<Vec<Relation>, IntrospectError> {
+    let query = format!(
+        "SELECT x.oid, n.nspname::text, x.relname::text, x.relkind::text, x.reltype, \
+         CASE WHEN x.relkind IN ('v', 'm') THEN pg_get_viewdef(x.oid) END, \
+         EXISTS (SELECT FROM pg_rewrite r WHERE r.ev_class = x.oid AND r.rulename <> '_RETURN'), \
+         {} FROM pg_class x JOIN pg_namespace n ON n.oid = x.relnamespace WHERE {NOT_SYSTEM}",
+        extension_of("pg_class")
+    );
+    let mut columns = columns(transaction).await?;
+    let mut keys = keys(transaction).await?;
+    let mut foreign_keys = foreign_keys(transaction).await?;
+    let mut triggers = triggers(transaction).await?;
+    let mut parents = parents(transaction).await?;
+    let rows = transaction.query(&query, &[]).await?;
+    rows.iter()
+        .map(|row| {
+            let oid: Oid = row.try_get(0)?;
+            let definition: Option<String> = row.try_get(5)?;
+            Ok(Relation {
+                oid,
+                name: relation_name(row, 1)?,
+                kind: relation_kind(row.try_get(3)?)?,
+                columns: columns.remove(&oid).unwrap_or_default(),
+                keys: keys.remove(&oid).unwrap_or_default(),
+                foreign_keys: foreign_keys.remove(&oid).unwrap_or_default(),
+                triggers: triggers.remove(&oid).unwrap_or_default(),
+                has_rules: row.try_get(6)?,
+                parents: parents.remove(&oid).unwrap_or_default(),
+                view: definition.map(|definition| View { definition }),
+                row_type: row.try_get(4)?,
+                extension: row.try_get(7)?,
+            })
+        })
+        .collect()
+}
+
+fn relation_name(row: &Row, at: usize) -> Result<RelationName, tokio_postgres::Error> {
+    let schema: String = row.try_get(at)?;
+    let name: String = row.try_get(at + 1)?;
+    Ok(RelationName::new(schema, name))
+}
+
+fn relation_kind(relkind: &str) -> Result<RelationKind, IntrospectError> {
+    Ok(match relkind {
+        "c" => RelationKind::CompositeType,
+        "f" => RelationKind::ForeignTable,
+        "i" | "I" => RelationKind::Index,
+        "m" => RelationKind::MaterializedView,
+        "p" => RelationKind::PartitionedTable,
+        "S" => RelationKind::Sequence,
+        "r" => RelationKind::Table,
+        "v" => RelationKind::View,
+        _ => return Err(unknown("pg_class.relkind", relkind)),
+    })
+}
+
+fn unknown(what: &'static str, value: &str) -> IntrospectError {
+    IntrospectError::Unknown {
+        what,
+        value: value.to_owned(),
+    }
+}
+
+/// What belongs to each relation.
+type PerRelation<T> = BTreeMap<Oid, Vec<T>>;
+
+async fn columns(transaction: &Transaction<'_>) -> Result<PerRelation<Column>, IntrospectError> {
+    let query = format!(
+        "SELECT a.attrelid, a.attname::text, a.attnum, a.atttypid, a.atttypmod, a.attcollation, \
+         a.attnotnull, pg_get_expr(d.adbin, d.adrelid), a.attidentity::text, a.attgenerated::text \
+         FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid \
+         JOIN pg_namespace n ON n.oid = c.relnamespace \
+         LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum \
+         WHERE a.attnum > 0 AND NOT a.attisdropped AND {NOT_SYSTEM} ORDER BY 1, 3"
+    );
+    let mut columns = PerRelation::new();
+    for row in transaction.query(&query, &[]).await? {
+        let column = Column {
+            name: row.try_get(1)?,
+            number: row.try_get(2)?,
+            type_oid: row.try_get(3)?,
+            typmod: row.try_get(4)?,
+            collation: row.try_get(5)?,
+            not_null: row.try_get(6)?,
+            default: row.try_get(7)?,
+            generated: generated(row.try_get(8)?, row.try_get(9)?)?,
+        };
+        columns.entry(row.try_get(0)?).or_default().push(column);
+    }
+    Ok(columns)
+}
+
+fn generated(identity: &str, generated: &str) -> Result<Generated, IntrospectError> {
+    match (identity, generated) {
+        ("", "") => Ok(Generated::No),
+        ("a", "") => Ok(Generated::IdentityAlways),
+        ("d", "") => Ok(Generated::IdentityByDefault),
+        ("", "s" | "v") => Ok(Generated::Expression),
+        _ => Err(unknown(
+            "pg_attribute.attgenerated",
+            &format!("{identity}/{generated}"),
+        )),
+    }
+}
+
+/// Unique indexes enforce, with or without a constraint; so do those that are not valid yet.
+async fn keys(transaction: &Transaction<'_>) -> Result<PerRelation<UniqueKey>, IntrospectError> {
+    let query = "SELECT i.indrelid, c.relname::text, \
+                 ARRAY(SELECT a.attname::text FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, at) \
+                   JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum \
+                   WHERE k.at <= i.indnkeyatts AND k.attnum <> 0 ORDER BY k.at), \
+                 i.indisprimary, i.indpred IS NOT NULL OR i.indexprs IS NOT NULL, i.indisexclusion \
+                 FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid \
+                 WHERE i.indisunique OR i.indisexclusion \
+                 ORDER BY i.indrelid, NOT i.indisprimary, c.relname";
+    let mut keys = PerRelation::new();
+    for row in transaction.query(query, &[]).await? {
+        let key = UniqueKey {
+            name: row.try_get(1)?,
+            columns: row.try_get(2)?,
+            primary: row.try_get(3)?,
+            partial_or_expression: row.try_get(4)?,
+            exclusion: row.try_get(5)?,
+        };
+        keys.entry(row.try_get(0)?).or_default().push(key);
+    }
+    Ok(keys)
+}
+
+async fn foreign_keys(
+    transaction: &Transaction<'_>,
+) -> Result<PerRelation<ForeignKey>, IntrospectError> {
+    let columns = |relation: &str, key: &str| {
+        format!(
+            "ARRAY(SELECT a.attname::text FROM unnest({key}) WITH ORDINALITY AS k(attnum, at) \
+             JOIN pg_attribute a ON a.attrelid = {relation} AND a.attnum = k.attnum ORDER BY k.at)"
+        )
+    };
+    let query = format!(
+        "SELECT f.conrelid, f.conname::text, {}, n.nspname::text, c.relname::text, {}, \
+         f.confdeltype::text, f.confupdtype::text \
+         FROM pg_constraint f JOIN pg_class c ON c.oid = f.confrelid \
+         JOIN pg_namespace n ON n.oid = c.relnamespace \
+         WHERE f.contype = 'f' ORDER BY 1, 2, 4, 5",
+        columns("f.conrelid", "f.conkey"),
+        columns("f.confrelid", "f.confkey"),
+    );
+    let mut foreign_keys = PerRelation::new();
+    for row in transaction.query(&query, &[]).await? {
+        let key = ForeignKey {
+            name: row.try_get(1)?,
+            columns: row.try_get(2)?,
+            references: relation_name(&row, 3)?,
+            referenced_columns: row.try_get(5)?,
+            on_delete: foreign_key_action(row.try_get(6)?)?,
+            on_update: foreign_key_action(row.try_get(7)?)?,
+        };
+        foreign_keys.entry(row.try_get(0)?).or_default().push(key);
+    }
+    Ok(foreign_keys)
+}
+
+fn foreign_key_action(action: &str) -> Result<ForeignKeyAction, IntrospectError> {
+    Ok(match action {
+        "a" => ForeignKeyAction::NoAction,
+        "r" => ForeignKeyAction::Restrict,
+        "c" => ForeignKeyAction::Cascade,
+        "n" => ForeignKeyAction::SetNull,
+        "d" => ForeignKeyAction::SetDefault,
+        _ => return Err(unknown("pg_constraint.confdeltype", action)),
+    })
+}
+
+/// Disabled triggers are listed, too: they can be enabled without the proxy's knowledge.
+async fn triggers(transaction: &Transaction<'_>) -> Result<PerRelation<Trigger>, IntrospectError> {
+    let query = "SELECT t.tgrelid, t.tgname::text, n.nspname || '.' || p.proname, \
+                 CASE WHEN t.tgtype::int4 & 4 <> 0 THEN 'I' ELSE '' END \
+                   || CASE WHEN t.tgtype::int4 & 16 <> 0 THEN 'U' ELSE '' END \
+                   || CASE WHEN t.tgtype::int4 & 8 <> 0 THEN 'D' ELSE '' END \
+                   || CASE WHEN t.tgtype::int4 & 32 <> 0 THEN 'T' ELSE '' END \
+                 FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid \
+                 JOIN pg_namespace n ON n.oid = p.pronamespace \
+                 WHERE NOT t.tgisinternal ORDER BY 1, 2";
+    let mut triggers = PerRelation::new();
+    for row in transaction.query(query, &[]).await? {
+        let trigger = Trigger {
+            name: row.try_get(1)?,
+            function: row.try_get(2)?,
+            events: row.try_get(3)?,
+        };
+        triggers.entry(row.try_get(0)?).or_default().push(trigger);
+    }
+    Ok(triggers)
+}
+
+async fn parents(
+    transaction: &Transaction<'_>,
+) -> Result<PerRelation<RelationName>, IntrospectError> {
+    let query = "SELECT i.inhrelid, n.nspname::text, c.relname::text FROM pg_inherits i \
+                 JOIN pg_class c ON c.oid = i.inhparent \
+                 JOIN pg_namespace n ON n.oid = c.relnamespace ORDER BY i.inhrelid, i.inhseqno";
+    let mut parents = PerRelation::new();
+    for row in transaction.query(query, &[]).await? {
+        let name = relation_name(&row, 1)?;
+        parents.entry(row.try_get(0)?).or_default().push(name);
+    }
+    Ok(parents)
+}
+
+/// An array is what another type names as its array type; `int2vector` and the like are none.
+async fn types(transaction: &Transaction<'_>) -> Result<Vec<Type>, IntrospectError> {
+    let query = format!(
+        "SELECT x.oid, n.nspname::text, x.typname::text, x.typtype::text, x.typbasetype, e.oid, {} \
+         FROM pg_type x JOIN pg_namespace n ON n.oid = x.typnamespace \
+         LEFT JOIN pg_type e ON e.typarray = x.oid WHERE {NOT_INTERNAL}",
+        extension_of("pg_type")
+    );
+    let rows = transaction.query(&query, &[]).await?;
+    rows.iter()
+        .map(|row| {
+            let base: Oid = row.try_get(4)?;
+            let element: Option<Oid> = row.try_get(5)?;
+            Ok(Type {
+                oid: row.try_get(0)?,
+                schema: row.try_get(1)?,
+                name: row.try_get(2)?,
+                kind: match element {
+                    Some(element) => TypeKind::Array(element),
+                    None => type_kind(row.try_get(3)?, base)?,
+                },
+                extension: row.try_get(6)?,
+            })
+        })
+        .collect()
+}
+
+fn type_kind(typtype: &str, base: Oid) -> Result<TypeKind, IntrospectError> {
+    Ok(match typtype {
+        "b" => TypeKind::Base,
+        "c" => TypeKind::Composite,
+        "d" => TypeKind::Domain(base),
+        "e" => TypeKind::Enum,
+        "m" => TypeKind::Multirange,
+        "p" => TypeKind::Pseudo,
+        "r" => TypeKind::Range,
+        _ => return Err(unknown("pg_type.typtype", typtype)),
+    })
+}
+
+async fn functions(transaction: &Transaction<'_>) -> Result<Vec<Function>, IntrospectError> {
+    let query = format!(
+        "SELECT n.nspname::text, x.proname::text, \
+         ARRAY(SELECT format_type(a.type, NULL) \
+           FROM unnest(x.proargtypes::oid[]) WITH ORDINALITY AS a(type, at) ORDER BY a.at), {} \
+         FROM pg_proc x JOIN pg_namespace n ON n.oid = x.pronamespace \
+         WHERE n.nspname <> 'pg_catalog' AND {NOT_INTERNAL}",
+        extension_of("pg_proc")
+    );
+    let rows = transaction.query(&query, &[]).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Function {
+                schema: row.try_get(0)?,
+                name: row.try_get(1)?,
+                arguments: row.try_get(2)?,
+                extension: row.try_get(3)?,
+            })
+        })
+        .collect()
+}
+
+async fn operators(transaction: &Transaction<'_>) -> Result<Vec<Operator>, IntrospectError> {
+    let query = format!(
+        "SELECT n.nspname::text, x.oprname::text, x.oprleft, x.oprright, {} \
+         FROM pg_operator x JOIN pg_namespace n ON n.oid = x.oprnamespace \
+         WHERE n.nspname <> 'pg_catalog' AND {NOT_INTERNAL}",
+        extension_of("pg_operator")
+    );
+    let rows = transaction.query(&query, &[]).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Operator {
+                schema: row.try_get(0)?,
+                name: row.try_get(1)?,
+                left: row.try_get(2)?,
+                right: row.try_get(3)?,
+                extension: row.try_get(4)?,
+            })
+        })
+        .collect()
+}
