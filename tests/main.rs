@@ -5,12 +5,16 @@
 //!
 //! - what the code must look like: `architecture`
 //! - what becomes of a statement: a case file of `isolate`
+//! - whether its answer is the private database's: `differential`
+//! - an input that a fuzz target found: `fuzz/corpus`, played by `replay`
 //! - the cluster itself and what starts it: `support`
 
 #![expect(
+    clippy::disallowed_methods,
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::print_stdout,
     clippy::string_slice,
     clippy::unwrap_used,
     unreachable_pub,
@@ -18,8 +22,10 @@
 )]
 
 mod architecture;
+mod differential;
 mod fixture;
 mod isolate;
+mod replay;
 mod support;
 
 use std::process::ExitCode;
@@ -29,6 +35,12 @@ use libtest_mimic::{Arguments, run};
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let _stopped_at_the_end = support::StopAtEnd;
-    let trials = [architecture::trials(), isolate::trials(), support::trials()];
+    let trials = [
+        architecture::trials(),
+        differential::trials(),
+        isolate::trials(),
+        replay::trials(),
+        support::trials(),
+    ];
     run(&arguments, trials.into_iter().flatten().collect()).exit_code()
 }

@@ -7,6 +7,7 @@
 //! 1. A message of several statements is admitted whole or not at all.
 //! 2. Nothing here holds a tenant's key: a result serves every tenant of the same catalog.
 
+pub mod kind;
 pub mod refusal;
 mod rewrite;
 pub mod template;
@@ -15,65 +16,10 @@ use crate::admitted::Admitted;
 use crate::catalog::Oid;
 use crate::sql::{self, ReadError};
 use crate::tenant::Classified;
-use crate::verify::{Claim, syntax_error, verify};
+use crate::verify::{Claim, Reach, gate, syntax_error, verify};
+pub use kind::{Kind, SetScope, TransactionCommand};
 use refusal::{Reason, Refusal};
 use template::Template;
-
-/// What a transaction control statement does.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum TransactionCommand {
-    /// `BEGIN`, `START TRANSACTION`
-    Begin,
-    /// `COMMIT`, `END`
-    Commit,
-    /// `RELEASE SAVEPOINT`
-    Release,
-    /// `ROLLBACK`, `ABORT`
-    Rollback,
-    /// `ROLLBACK TO SAVEPOINT`
-    RollbackTo,
-    /// `SAVEPOINT`
-    Savepoint,
-}
-
-/// Whether a SET lasts for the session or the transaction.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum SetScope {
-    /// `SET LOCAL`
-    Local,
-    /// `SET`, `SET SESSION`
-    Session,
-}
-
-/// What the session layer has to know of a statement, beyond sending it.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub enum Kind {
-    /// A query or a change of data: nothing.
-    Data,
-    /// `RESET name`, `SET name TO DEFAULT`
-    Reset {
-        /// The parameter's name, in lower case.
-        variable: String,
-    },
-    /// `SET name TO value`, of a parameter that clients may change.
-    Set {
-        /// For how long.
-        scope: SetScope,
-        /// The parameter's name, in lower case.
-        variable: String,
-        /// The value, as `SHOW` would take it.
-        value: String,
-    },
-    /// `SET TRANSACTION`: it ends with the transaction.
-    SetTransaction,
-    /// `SHOW name`, of a parameter that clients may read.
-    Show {
-        /// The parameter's name, in lower case.
-        variable: String,
-    },
-    /// Transaction control.
-    Transaction(TransactionCommand),
-}
 
 /// One statement of a message.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -218,4 +164,17 @@ pub fn isolate(
             })
         })
         .collect()
+}
+
+/// Lets each statement of a Query or Parse message through to a tenant's own database, unrewritten, if
+/// it stays within that database.
+pub fn pass(sql: &[u8], declared_types: &[Oid], reach: Reach) -> Result<Vec<Isolated>, Refusal> {
+    let statements = gate(sql, declared_types.len(), reach)?;
+    Ok(statements
+        .into_iter()
+        .map(|(kind, statement)| Isolated {
+            kind,
+            admitted: Admitted::Isolated(statement),
+        })
+        .collect())
 }

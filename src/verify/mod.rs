@@ -8,6 +8,7 @@
 //!    code; it reads with PostgreSQL's own parser.
 //! 2. What it does not know it refuses.
 
+mod gate;
 mod syntax;
 
 use crate::catalog::Oid;
@@ -15,6 +16,7 @@ use crate::isolate::refusal::Refusal;
 use crate::isolate::template::{Slot, Template};
 use crate::tenant::{Classified, TenantKey, TenantType};
 
+pub use gate::{Reach, gate};
 pub use syntax::syntax_error;
 
 /// Everything that a proof is about.

@@ -13,7 +13,7 @@ mod database;
 use libtest_mimic::Trial;
 
 pub use cluster::{Cluster, StopAtEnd};
-pub use database::Fixture;
+pub use database::{Database, Fixture, runtime};
 
 /// The trials of the support itself.
 pub fn trials() -> Vec<Trial> {
