@@ -145,6 +145,7 @@ impl<'a> ServerReport<'a> {
                     b'D' => visible.detail.as_deref().map(str::as_bytes),
                     b'H' if visible.hint => Some(*value),
                     b'c' if visible.column => Some(*value),
+                    b'W' | b'q' | b'p' if visible.context => Some(*value),
                     _ => None,
                 };
                 if let Some(value) = value {
@@ -166,6 +167,8 @@ pub struct Visible {
     pub hint: bool,
     /// Whether the column's name may be seen.
     pub column: bool,
+    /// Whether CONTEXT and the internal query may be seen.
+    pub context: bool,
 }
 
 /// A tenant column, and how the tenant's own value is printed in it.
@@ -177,8 +180,17 @@ pub struct OwnValue {
     pub value: String,
 }
 
-/// What of a report the client may see, given every tenant column.
-pub fn visible(report: &ServerReport<'_>, own: &[OwnValue]) -> Visible {
+/// What of a report the client may see, given every tenant column; without any, all of it but the
+/// position, which points into a text that the client did not write.
+pub fn visible(report: &ServerReport<'_>, own: Option<&[OwnValue]>) -> Visible {
+    let Some(own) = own else {
+        return Visible {
+            detail: report.text(b'D').map(str::to_owned),
+            hint: true,
+            column: true,
+            context: true,
+        };
+    };
     let detail = match report.text(b'C') {
         Some("23503" | "23505") => report
             .text(b'D')
@@ -192,6 +204,7 @@ pub fn visible(report: &ServerReport<'_>, own: &[OwnValue]) -> Visible {
         column: report
             .text(b'c')
             .is_some_and(|column| own.iter().all(|own| plain(&own.column) != column)),
+        context: false,
     }
 }
 
@@ -276,7 +289,7 @@ mod tests {
             let body = body(&[(b'S', "ERROR"), (b'C', "23505"), (b'D', detail)]);
             let report = ServerReport::read(&body).unwrap();
             assert_eq!(
-                visible(&report, &own()).detail.as_deref(),
+                visible(&report, Some(&own())).detail.as_deref(),
                 expected,
                 "{detail}"
             );
@@ -302,7 +315,7 @@ mod tests {
         let body = body(&fields);
         let report = ServerReport::read(&body).unwrap();
         let mut seen = BytesMut::new();
-        report.write(b'E', &visible(&report, &own()), &mut seen);
+        report.write(b'E', &visible(&report, Some(&own())), &mut seen);
         let seen = ServerReport::read(&seen[5..]).unwrap().fields;
         assert_eq!(seen.len(), 4);
         assert!(!report.is_fatal());

@@ -7,10 +7,10 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::context::Context;
-use super::converse::{Route, converse};
+use super::converse::{Route, converse, destination};
 use super::identity::{Actor, actor};
 use super::parameters::{Requested, initial_variables, requested};
-use crate::config::{Credentials, Isolation, Limits, Login, Upstream};
+use crate::config::{Isolation, Limits, Login};
 use crate::net::handshake::{ClientStream, HandshakeError, Request};
 use crate::net::stream::Stream;
 use crate::protocol::error_response::ErrorReport;
@@ -184,7 +184,12 @@ impl Newcomer {
                     .get(upstream)
                     .ok_or_else(unknown)?;
                 Ok(Route {
-                    target: target(upstream, &upstream.database, &upstream.credentials),
+                    target: Target {
+                        upstream: upstream.name.clone(),
+                        address: upstream.address.clone(),
+                        database: upstream.database.clone(),
+                        credentials: upstream.credentials.clone(),
+                    },
                     connections_max: upstream.connections_max,
                     settings: std::collections::BTreeMap::new(),
                     limits: Limits::default(),
@@ -196,12 +201,12 @@ impl Newcomer {
             }
             Actor::Tenant(id) => {
                 let served = snapshot.tenant(id.as_str()).map_err(|_| unknown())?;
-                let Isolation::Shared { key, .. } = &served.tenant.isolation else {
-                    return Err(ErrorReport::fatal(
-                        "0A000",
-                        "tenants with a database of their own are not supported yet",
-                    ));
+                let key = match &served.tenant.isolation {
+                    // Nothing asks for it: no statement has a place for the tenant.
+                    Isolation::Database { .. } => TenantKey::Text(String::new()),
+                    Isolation::Shared { key, .. } => key.clone(),
                 };
+                let (target, _rules) = destination(&served).ok_or_else(unknown)?;
                 let limits = served.tenant.limits;
                 let counted = self
                     .context
@@ -211,11 +216,11 @@ impl Newcomer {
                     })?;
                 let upstream = served.upstream;
                 Ok(Route {
-                    target: target(upstream, &upstream.database, &upstream.credentials),
+                    target,
                     connections_max: upstream.connections_max,
                     settings: served.tenant.settings.clone(),
                     limits,
-                    key: key.clone(),
+                    key,
                     _counted: Some(counted),
                     login: self.login.name.clone(),
                     actor,
@@ -241,14 +246,5 @@ impl Newcomer {
         })
         .await;
         tracing::info!(%address, tenant, login, refused, "disconnected");
-    }
-}
-
-fn target(upstream: &Upstream, database: &str, credentials: &Credentials) -> Target {
-    Target {
-        upstream: upstream.name.clone(),
-        address: upstream.address.clone(),
-        database: database.to_owned(),
-        credentials: credentials.clone(),
     }
 }

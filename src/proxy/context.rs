@@ -8,9 +8,10 @@ use quick_cache::sync::Cache;
 
 use crate::net::scram::Verifiers;
 use crate::registry::Registry;
-use crate::session::{Admission, Numbers};
-use crate::tenant::{Classified, TenantId};
+use crate::session::{Admission, Numbers, Rules};
+use crate::tenant::TenantId;
 use crate::upstream::{Cancels, Pools};
+use crate::verify::Reach;
 
 /// How many combinations of variables have their ParameterStatus known.
 const GREETINGS_MAX: usize = 1024;
@@ -27,7 +28,7 @@ pub(super) struct Context {
     pub(super) verifiers: Verifiers,
     pub(super) numbers: Numbers,
     pub(super) greetings: Greetings,
-    admissions: Mutex<HashMap<String, Arc<Admission>>>,
+    admissions: Mutex<HashMap<(String, Option<Reach>), Arc<Admission>>>,
     connections: Mutex<HashMap<TenantId, u32>>,
 }
 
@@ -45,17 +46,19 @@ impl Context {
         }
     }
 
-    /// The statements that were admitted on this upstream under exactly this catalog and policy.
-    pub(super) fn admission(&self, upstream: &str, classified: &Arc<Classified>) -> Arc<Admission> {
+    /// The statements that were admitted under exactly these rules. Those with tables in common have
+    /// them in common, by upstream; those who pass unrewritten, by how far their role reaches.
+    pub(super) fn admission(&self, upstream: &str, rules: &Rules) -> Arc<Admission> {
+        let place = match rules {
+            Rules::Own(reach) => (String::new(), Some(*reach)),
+            Rules::Shared(_) => (upstream.to_owned(), None),
+        };
         let mut admissions = self.admissions.lock();
-        match admissions.get(upstream) {
-            Some(admission) if Arc::ptr_eq(admission.classified(), classified) => {
-                Arc::clone(admission)
-            }
+        match admissions.get(&place) {
+            Some(admission) if admission.rules().is(rules) => Arc::clone(admission),
             Some(_) | None => {
-                let admission =
-                    Arc::new(Admission::new(Arc::clone(classified), self.numbers.clone()));
-                admissions.insert(upstream.to_owned(), Arc::clone(&admission));
+                let admission = Arc::new(Admission::new(rules.clone(), self.numbers.clone()));
+                admissions.insert(place, Arc::clone(&admission));
                 admission
             }
         }

@@ -11,15 +11,17 @@ use tokio::sync::watch;
 use super::context::{Context, Counted};
 use super::identity::Actor;
 use super::relay::{Event, poll_relay};
-use crate::config::Limits;
+use crate::config::{Isolation, Limits, LoginRole};
 use crate::net::handshake::ClientStream;
 use crate::protocol::backend::{
     TransactionStatus, backend_key_data, parameter_status, ready_for_query,
 };
 use crate::protocol::error_response::ErrorReport;
-use crate::session::{Condition, Session, Variables};
-use crate::tenant::TenantKey;
+use crate::registry::{Served, Snapshot};
+use crate::session::{Condition, Rules, Session, Variables};
+use crate::tenant::{TenantId, TenantKey};
 use crate::upstream::{AcquireError, Borrowed, ConnectError, Pool, Registration, Target};
+use crate::verify::Reach;
 
 /// How often an unfit server connection is exchanged for another.
 const EXCHANGES_MAX: usize = 32;
@@ -63,7 +65,8 @@ impl Route {
     ) -> Result<Arc<BTreeMap<String, String>>, ErrorReport> {
         let mut values = variables.current().clone();
         values.remove("application_name");
-        let key = (self.target.upstream.clone(), values);
+        let place = format!("{}/{}", self.target.upstream, self.target.database);
+        let key = (place, values);
         if let Some(known) = context.greetings.get(&key) {
             return Ok(known);
         }
@@ -271,6 +274,55 @@ impl Running {
     }
 }
 
+/// What decides on this client's statements; nothing if the tenant is not served any more, or
+/// elsewhere than when the session began.
+fn rules(snapshot: &Snapshot, tenant: &TenantId, route: &Route) -> Option<Rules> {
+    let served = snapshot.tenant(tenant.as_str()).ok()?;
+    let (target, rules) = destination(&served)?;
+    let still_open = match &snapshot.config().logins.get(&route.login)?.role {
+        LoginRole::Admin => false,
+        LoginRole::Application { tenants } => tenants.contains(tenant),
+    };
+    let same_key = match &served.tenant.isolation {
+        Isolation::Database { .. } => true,
+        Isolation::Shared { key, .. } => *key == route.key,
+    };
+    (still_open && same_key && target == route.target).then_some(rules)
+}
+
+/// Where a tenant's statements go, and what decides on them.
+pub(super) fn destination(served: &Served<'_>) -> Option<(Target, Rules)> {
+    let upstream = served.upstream;
+    let (database, credentials, rules) = match &served.tenant.isolation {
+        Isolation::Shared { .. } => (
+            &upstream.database,
+            &upstream.credentials,
+            Rules::Shared(Arc::clone(served.tables?)),
+        ),
+        Isolation::Database {
+            database,
+            credentials: Some(own),
+            ..
+        } => (database, own, Rules::Own(Reach::OwnRole)),
+        Isolation::Database {
+            database,
+            credentials: None,
+            ..
+        } => (
+            database,
+            &upstream.credentials,
+            Rules::Own(Reach::BorrowedRole),
+        ),
+    };
+    let target = Target {
+        upstream: upstream.name.clone(),
+        address: upstream.address.clone(),
+        database: database.clone(),
+        credentials: credentials.clone(),
+    };
+    Some((target, rules))
+}
+
 /// Puts the session under the newest catalog and policy; ends it if it may not go on.
 fn follow(context: &Context, route: &mut Route, version: &mut Option<u64>, session: &mut Session) {
     let snapshot = context.registry.snapshot();
@@ -285,14 +337,9 @@ fn follow(context: &Context, route: &mut Route, version: &mut Option<u64>, sessi
         );
         return;
     };
-    let served = snapshot.tenant(tenant.as_str());
-    let tables = match &served {
-        Ok(served) => served.tables,
-        Err(_) => None,
-    };
-    match tables {
-        Some(tables) => {
-            let admission = context.admission(&route.target.upstream, tables);
+    match rules(&snapshot, tenant, route) {
+        Some(rules) => {
+            let admission = context.admission(&route.target.upstream, &rules);
             session.set_admission(Some(admission));
         }
         None if first => session.set_admission(None),

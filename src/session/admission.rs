@@ -11,9 +11,10 @@ use quick_cache::sync::Cache;
 use crate::admitted::Admitted;
 use crate::catalog::Oid;
 use crate::isolate::refusal::Refusal;
-use crate::isolate::{Isolated, isolate};
+use crate::isolate::{Isolated, isolate, pass};
 use crate::protocol::error_response::OwnValue;
 use crate::tenant::{Classified, TenantKey, TenantType};
+use crate::verify::Reach;
 
 /// The bytes of text that one cache may hold.
 const CACHE_BYTES: u64 = 32 * 1024 * 1024;
@@ -104,23 +105,43 @@ impl Numbers {
     }
 }
 
-/// One catalog and policy, and what was admitted under it. A new catalog or policy has a new one, so
-/// that no verdict outlives what it was made from.
+/// What decides on a statement.
+#[derive(Clone, Debug)]
+pub enum Rules {
+    /// The tenant has a database of its own: statements pass unrewritten, through the gate.
+    Own(Reach),
+    /// The tenant shares tables with others: statements are rewritten and proved.
+    Shared(Arc<Classified>),
+}
+
+impl Rules {
+    /// Whether these are the very same rules, not only equal ones.
+    pub fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Own(reach), Self::Own(other)) => reach == other,
+            (Self::Shared(classified), Self::Shared(other)) => Arc::ptr_eq(classified, other),
+            (Self::Own(_), Self::Shared(_)) | (Self::Shared(_), Self::Own(_)) => false,
+        }
+    }
+}
+
+/// Rules, and what was admitted under them. A new catalog or policy has new ones, so that no verdict
+/// outlives what it was made from.
 #[derive(Debug)]
 pub struct Admission {
     number: u64,
     numbers: Numbers,
-    classified: Arc<Classified>,
+    rules: Rules,
     plans: Cache<Text, Arc<Plan>, ByBytes>,
 }
 
 impl Admission {
-    /// An empty cache under this catalog and policy.
-    pub fn new(classified: Arc<Classified>, numbers: Numbers) -> Self {
+    /// An empty cache under these rules.
+    pub fn new(rules: Rules, numbers: Numbers) -> Self {
         Self {
             number: numbers.next(),
             numbers,
-            classified,
+            rules,
             plans: Cache::with_weighter(CACHE_ITEMS, CACHE_BYTES, ByBytes),
         }
     }
@@ -130,9 +151,9 @@ impl Admission {
         self.number
     }
 
-    /// The catalog and policy.
-    pub fn classified(&self) -> &Arc<Classified> {
-        &self.classified
+    /// What decides.
+    pub fn rules(&self) -> &Rules {
+        &self.rules
     }
 
     /// Admits a message whole, or refuses it.
@@ -146,7 +167,10 @@ impl Admission {
         }
         let plan = Arc::new(Plan {
             id: StatementId(self.numbers.next()),
-            statements: isolate(sql, declared_types, &self.classified)?,
+            statements: match &self.rules {
+                Rules::Own(reach) => pass(sql, declared_types, *reach)?,
+                Rules::Shared(classified) => isolate(sql, declared_types, classified)?,
+            },
             declared_types: declared_types.to_vec(),
             admission: self.number,
         });
@@ -159,21 +183,22 @@ impl Admission {
         Ok(plan)
     }
 
-    /// Every tenant column with this tenant's value as PostgreSQL prints it.
-    pub fn own_values(&self, key: &TenantKey) -> Vec<OwnValue> {
-        let columns: BTreeSet<(&str, TenantType)> = self
-            .classified
+    /// Every tenant column with this tenant's value as PostgreSQL prints it; none if the tables are
+    /// the tenant's own, and nothing in them is foreign.
+    pub fn own_values(&self, key: &TenantKey) -> Option<Vec<OwnValue>> {
+        let Rules::Shared(classified) = &self.rules else {
+            return None;
+        };
+        let columns: BTreeSet<(&str, TenantType)> = classified
             .scoped()
             .map(|(_, scoped)| (scoped.column.as_str(), scoped.column_type))
             .collect();
-        columns
-            .into_iter()
-            .filter_map(|(column, column_type)| {
-                Some(OwnValue {
-                    column: column.to_owned(),
-                    value: column_type.text(key).ok()?,
-                })
+        let own = |(column, column_type): (&str, TenantType)| {
+            Some(OwnValue {
+                column: column.to_owned(),
+                value: column_type.text(key).ok()?,
             })
-            .collect()
+        };
+        Some(columns.into_iter().filter_map(own).collect())
     }
 }

@@ -456,8 +456,14 @@ fn prepare(server: &mut Attached, plan: &Plan, asker: Asker, undo: Option<Undo>)
 }
 
 fn note_use<'a>(server: &mut Attached, effects: impl IntoIterator<Item = &'a Effect>) {
-    if effects.into_iter().any(Effect::changes_variables) && server.condition == Condition::Clean {
-        server.condition = Condition::Used;
+    for effect in effects {
+        if *effect == Effect::Pin {
+            server.pinned = true;
+            server.condition = Condition::Broken;
+        }
+        if effect.changes_variables() && server.condition == Condition::Clean {
+            server.condition = Condition::Used;
+        }
     }
 }
 

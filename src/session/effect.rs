@@ -8,12 +8,16 @@ use crate::isolate::{Isolated, Kind, SetScope, TransactionCommand};
 pub enum Effect {
     /// A transaction block begins.
     Begin,
+    /// The session is as new: variables, prepared statements, all.
+    Clear,
     /// The transaction block ends, one way or the other: the command tag tells.
     Commit,
     /// A setting of the application's own was made for the transaction; its name stays.
     Custom(String),
     /// Nothing.
     None,
+    /// The server connection holds something of this client's.
+    Pin,
     /// A savepoint is gone.
     Release(String),
     /// A variable has its default again.
@@ -33,6 +37,8 @@ impl Effect {
     pub fn of(statement: &Isolated) -> Self {
         match &statement.kind {
             Kind::Data | Kind::SetTransaction | Kind::Show { .. } => Self::None,
+            Kind::ClearsSession => Self::Clear,
+            Kind::Pins => Self::Pin,
             Kind::Reset { variable } => Self::Reset(variable.clone()),
             Kind::Set {
                 scope: SetScope::Local,
@@ -67,10 +73,11 @@ impl Effect {
     /// Whether the server connection's variables change outside of what a rollback undoes.
     pub fn changes_variables(&self) -> bool {
         match self {
-            Self::Custom(_) | Self::Reset(_) | Self::Set(..) => true,
+            Self::Clear | Self::Custom(_) | Self::Reset(_) | Self::Set(..) => true,
             Self::Begin
             | Self::Commit
             | Self::None
+            | Self::Pin
             | Self::Release(_)
             | Self::Rollback
             | Self::RollbackTo(_)

@@ -33,7 +33,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-pub use admission::{Admission, Numbers, Plan, StatementId};
+pub use admission::{Admission, Numbers, Plan, Rules, StatementId};
 pub use effect::Effect;
 pub use housekeeping::Housekeeping;
 pub use outgoing::{ToClient, ToServer};
@@ -81,6 +81,8 @@ struct Attached {
     /// What is still to come of a message that is passed on while it arrives.
     passing_bytes: usize,
     condition: Condition,
+    /// It holds something of this client's and stays with it to the end.
+    pinned: bool,
     /// ReadyForQuery came in the idle state, and nothing else is expected.
     finished: bool,
 }
@@ -99,7 +101,8 @@ pub enum Ending {
 pub struct Session {
     identity: Identity,
     admission: Option<Arc<Admission>>,
-    own_values: Arc<Vec<OwnValue>>,
+    /// What is let through of the server's errors; `None`: all of it.
+    own_values: Option<Arc<Vec<OwnValue>>>,
     variables: Variables,
     /// What the client was told by ParameterStatus.
     reported: BTreeMap<String, String>,
@@ -127,7 +130,7 @@ impl Session {
         Self {
             identity,
             admission: None,
-            own_values: Arc::default(),
+            own_values: Some(Arc::default()),
             variables,
             reported,
             statements: HashMap::new(),
@@ -165,10 +168,10 @@ impl Session {
             (None, Some(_)) | (Some(_), None) => false,
         };
         if !same {
-            self.own_values = Arc::new(match &admission {
-                Some(admission) => admission.own_values(&self.identity.key),
-                None => Vec::new(),
-            });
+            self.own_values = match &admission {
+                Some(admission) => admission.own_values(&self.identity.key).map(Arc::new),
+                None => Some(Arc::default()),
+            };
             self.admission = admission;
         }
     }
@@ -238,6 +241,7 @@ impl Session {
             out: ToServer::default(),
             passing_bytes: 0,
             condition: Condition::Clean,
+            pinned: false,
             finished: false,
         };
         let mut tasks = Vec::new();

@@ -134,6 +134,9 @@ impl ToServer {
         for statement in &plan.statements {
             texts.push(match &statement.admitted {
                 Admitted::Bypassed(bypassed) => bypassed.text().to_owned(),
+                Admitted::Isolated(verified) if verified.tenant_parameters().is_empty() => {
+                    verified.text().to_owned()
+                }
                 Admitted::Isolated(verified) => verified.with_tenant(key)?,
             });
         }

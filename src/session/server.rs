@@ -179,6 +179,13 @@ impl Session {
             },
             _ => return Err(Violation::ServerTag(tag)),
         };
+        if effect == Effect::Clear {
+            // What was prepared is gone with the rest; the connection is not worth keeping.
+            server.state.prepared = super::statements::Prepared::default();
+            server.condition = Condition::Broken;
+            server.pinned = false;
+            self.statements.clear();
+        }
         self.variables.completed(&effect, body);
         Ok(Bytes::Passed)
     }
@@ -223,7 +230,7 @@ impl Session {
             .as_mut()
             .is_some_and(|server| matches!(server.expected.front(), Some(Reply::Housekeeping)));
         if !housekeeping {
-            let visible = visible(&report, &self.own_values);
+            let visible = visible(&report, self.own_values.as_deref().map(Vec::as_slice));
             report.write(b'N', &visible, self.to_client.buffer());
         }
         Ok(Bytes::Dropped)
@@ -231,8 +238,7 @@ impl Session {
 
     fn on_error(&mut self, body: &[u8]) -> Result<Bytes, Violation> {
         let report = ServerReport::read(body)?;
-        let own_values = std::sync::Arc::clone(&self.own_values);
-        let visible = visible(&report, &own_values);
+        let visible = visible(&report, self.own_values.as_deref().map(Vec::as_slice));
         let Some(server) = &mut self.server else {
             return Err(Violation::ServerTag(b'E'));
         };
@@ -332,7 +338,7 @@ impl Session {
         self.variables.ready(status != TransactionStatus::Idle);
         if status == TransactionStatus::Idle {
             self.portals.clear();
-            server.finished = server.expected.is_empty();
+            server.finished = server.expected.is_empty() && !server.pinned;
         }
         Ok(bytes)
     }

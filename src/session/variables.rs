@@ -67,14 +67,14 @@ impl Variables {
     /// A statement has completed with this command tag.
     pub fn completed(&mut self, effect: &Effect, tag: &[u8]) {
         match effect {
-            Effect::None => {}
+            Effect::None | Effect::Pin => {}
+            Effect::Clear => self.current.clone_from(&self.initial),
             Effect::Begin => self.in_block = true,
             Effect::Commit if tag.starts_with(b"COMMIT") => self.commit(),
             Effect::Commit | Effect::Rollback => self.roll_back(),
             Effect::Custom(name) => {
                 self.custom.insert(name.clone());
             }
-            Effect::Reset(name) if name == "all" => self.current.clone_from(&self.initial),
             Effect::Reset(name) => {
                 match self.initial.get(name) {
                     Some(value) => self.current.insert(name.clone(), value.clone()),
