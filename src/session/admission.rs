@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use quick_cache::Weighter;
@@ -45,9 +45,20 @@ pub struct Plan {
     pub declared_types: Vec<Oid>,
     /// Which [`Admission`] it belongs to.
     pub admission: u64,
+    parsed: AtomicBool,
 }
 
 impl Plan {
+    /// A server has parsed it without complaint.
+    pub fn note_parsed(&self) {
+        self.parsed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether any server has parsed it without complaint.
+    pub fn was_parsed(&self) -> bool {
+        self.parsed.load(Ordering::Relaxed)
+    }
+
     /// How many parameters the client has to bind.
     pub fn client_parameters(&self) -> u16 {
         match self.statements.first().map(|statement| &statement.admitted) {
@@ -173,6 +184,7 @@ impl Admission {
             },
             declared_types: declared_types.to_vec(),
             admission: self.number,
+            parsed: AtomicBool::new(false),
         });
         let text = Text {
             // The slice of a client's message would keep the whole of it.

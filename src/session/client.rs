@@ -94,7 +94,7 @@ impl Session {
                 self.fail(&message, &failure);
                 return Step::Done;
             }
-            if !self.is_empty_query(&message) {
+            if !self.needs_no_server_after_all(&message) {
                 return Step::Wait(message);
             }
         }
@@ -114,12 +114,29 @@ impl Session {
         )
     }
 
-    fn is_empty_query(&self, message: &FrontendMessage) -> bool {
+    /// An empty text is answered without a server, and so is a Parse of what a server has parsed
+    /// before: who only prepares does not queue for a connection behind those who hold one.
+    fn needs_no_server_after_all(&self, message: &FrontendMessage) -> bool {
         match message {
             FrontendMessage::Query(sql) => self
                 .admit(sql, &[])
                 .is_ok_and(|plan| plan.statements.is_empty()),
-            _ => false,
+            FrontendMessage::Parse {
+                sql,
+                declared_types,
+                ..
+            } => self
+                .admit(sql, declared_types)
+                .is_ok_and(|plan| plan.was_parsed()),
+            FrontendMessage::Bind(_)
+            | FrontendMessage::Close(..)
+            | FrontendMessage::Copy
+            | FrontendMessage::Describe(..)
+            | FrontendMessage::Execute { .. }
+            | FrontendMessage::Flush
+            | FrontendMessage::FunctionCall
+            | FrontendMessage::Sync
+            | FrontendMessage::Terminate => false,
         }
     }
 
@@ -217,6 +234,7 @@ impl Session {
                 server.out.failing_parse();
                 server.expected.push(Reply::Parse {
                     asker: Asker::Proxy,
+                    plan: None,
                     instead: Some(error.freeze()),
                 });
                 self.skipping = true;
@@ -336,8 +354,9 @@ impl Session {
         });
         let before = self.statements.insert(name.clone(), statement);
         let undo = Undo::ClientStatement(name, before);
-        if let Some(server) = &mut self.server {
-            prepare(server, &plan, Asker::Client, Some(undo));
+        match &mut self.server {
+            Some(server) => prepare(server, &plan, Asker::Client, Some(undo)),
+            None => self.to_client.buffer().extend_from_slice(PARSE_COMPLETE),
         }
         Ok(())
     }
@@ -426,7 +445,7 @@ impl Session {
 }
 
 /// Makes sure that the server connection holds the statement. `undo` is the client's part of a Parse.
-fn prepare(server: &mut Attached, plan: &Plan, asker: Asker, undo: Option<Undo>) {
+fn prepare(server: &mut Attached, plan: &Arc<Plan>, asker: Asker, undo: Option<Undo>) {
     let mut undo: Vec<Undo> = undo.into_iter().collect();
     if server.state.prepared.touch(plan.id) {
         if asker == Asker::Client {
@@ -441,6 +460,7 @@ fn prepare(server: &mut Attached, plan: &Plan, asker: Asker, undo: Option<Undo>)
     server.expected.push_undoable(
         Reply::Parse {
             asker,
+            plan: Some(Arc::clone(plan)),
             instead: None,
         },
         undo,

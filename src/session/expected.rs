@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::admission::StatementId;
+use super::admission::{Plan, StatementId};
 use super::effect::Effect;
 use super::statements::{ClientStatement, Prepared};
 
@@ -47,6 +47,8 @@ pub(super) enum Reply {
     /// `1`; or our own error in place of the server's.
     Parse {
         asker: Asker,
+        /// None for the Parse that is made to fail.
+        plan: Option<Arc<Plan>>,
         instead: Option<Bytes>,
     },
     /// `C` or `I` for each statement, then `Z`; or our own error in place of the server's.
@@ -169,6 +171,7 @@ mod tests {
     fn parse() -> (Reply, Vec<Undo>) {
         let reply = Reply::Parse {
             asker: Asker::Client,
+            plan: None,
             instead: None,
         };
         (reply, vec![Undo::ClientStatement(Bytes::new(), None)])

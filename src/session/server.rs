@@ -151,9 +151,13 @@ impl Session {
                 b'1',
                 Some(Reply::Parse {
                     asker,
+                    plan: Some(plan),
                     instead: None,
                 }),
-            ) => asker,
+            ) => {
+                plan.note_parsed();
+                asker
+            }
             (b'2', Some(Reply::Bind)) => Asker::Client,
             (b'3', Some(Reply::Close(asker))) => asker,
             _ => return Err(Violation::ServerTag(tag)),
