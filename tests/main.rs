@@ -4,6 +4,7 @@
 //! added to the list below. Where a new test goes:
 //!
 //! - what the code must look like: `architecture`
+//! - what is read from a server's system catalogs: `catalog`
 //! - what becomes of a statement: a case file of `isolate`
 //! - whether its answer is the private database's: `differential`
 //! - an input that a fuzz target found: `fuzz/corpus`, played by `replay`
@@ -22,6 +23,7 @@
 )]
 
 mod architecture;
+mod catalog;
 mod differential;
 mod fixture;
 mod isolate;
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let _stopped_at_the_end = support::StopAtEnd;
     let trials = [
+        catalog::trials(),
         architecture::trials(),
         differential::trials(),
         isolate::trials(),

@@ -1,8 +1,9 @@
 //! `tenantry catalog`: what a database looks like, for `tenantry rewrite --catalog` and for tests.
 
-use std::io;
+use std::io::{self, Write};
 
 use clap::Args;
+use serde_json::{Map, Value};
 
 use super::{Environment, Outcome, Terminal, block_on};
 use crate::config::{self, Config, MissingSecret, Upstream};
@@ -34,8 +35,7 @@ impl WriteCatalog {
         };
         match block_on(introspect(upstream))? {
             Ok(catalog) => {
-                serde_json::to_writer_pretty(&mut *terminal.out, &catalog)?;
-                writeln!(terminal.out)?;
+                write_lines(terminal.out, &serde_json::to_value(&catalog)?)?;
                 Ok(Outcome::Fine)
             }
             Err(error) => {
@@ -48,6 +48,24 @@ impl WriteCatalog {
             }
         }
     }
+}
+
+/// JSON with one relation, type or function on a line, so that two catalogs can be compared by line.
+fn write_lines(out: &mut dyn Write, catalog: &Value) -> io::Result<()> {
+    let empty = Map::new();
+    let mut before = "{";
+    for (key, value) in catalog.as_object().unwrap_or(&empty) {
+        write!(out, "{before}\n\"{key}\": ")?;
+        before = ",";
+        match value.as_array() {
+            Some(items) => {
+                let items: Vec<String> = items.iter().map(ToString::to_string).collect();
+                write!(out, "[\n  {}\n]", items.join(",\n  "))?;
+            }
+            None => write!(out, "{value}")?,
+        }
+    }
+    writeln!(out, "\n}}")
 }
 
 /// The named upstream, or the only one.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{Environment, Outcome, Terminal, block_on};
 use crate::admitted::Admitted;
 use crate::catalog::Catalog;
-use crate::config::{self, Config, Isolation, MissingSecret, Upstream};
+use crate::config::{self, Config, Effect, Isolation, MissingSecret, Object, Upstream};
 use crate::isolate::refusal::Refusal;
 use crate::isolate::{isolate, prepare};
 use crate::tenant::{Classified, TenantId, TenantKey};
@@ -127,7 +127,14 @@ fn shared_tenant<'a>(
         .ok()
         .and_then(|id| config.tenants.get(&id))
         .ok_or_else(|| {
-            let faults: Vec<String> = config.faults.iter().map(ToString::to_string).collect();
+            let its_own = Effect::Stops(Object::Tenant(name.to_owned()));
+            let of_all = |effect: &Effect| match effect {
+                Effect::StopsEverything | Effect::Stops(Object::Upstream(_)) => true,
+                Effect::NotSupportedYet(object) => *object == Object::Tenant(name.to_owned()),
+                Effect::Nothing | Effect::Stops(_) => *effect == its_own,
+            };
+            let faults = config.faults.iter().filter(|fault| of_all(&fault.effect));
+            let faults: Vec<String> = faults.map(ToString::to_string).collect();
             let faults = faults.join("\n");
             wrong_use(
                 format!("tenant {name} is not served\n{faults}")

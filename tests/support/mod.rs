@@ -15,6 +15,11 @@ use libtest_mimic::Trial;
 pub use cluster::{Cluster, StopAtEnd};
 pub use database::{Database, Fixture, runtime};
 
+/// The port of the run's cluster on 127.0.0.1.
+pub fn port() -> u16 {
+    Cluster::shared().port()
+}
+
 /// The trials of the support itself.
 pub fn trials() -> Vec<Trial> {
     const EMPTY: Fixture = Fixture {
