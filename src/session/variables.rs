@@ -6,7 +6,7 @@ use super::effect::Effect;
 use super::housekeeping::Housekeeping;
 
 /// Names in lower case, with values as SHOW prints them.
-pub(crate) type Values = BTreeMap<String, String>;
+pub(super) type Values = BTreeMap<String, String>;
 
 /// The client's session variables through its transactions.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
