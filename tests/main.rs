@@ -8,6 +8,7 @@
 //! - what becomes of a statement: a case file of `isolate`
 //! - whether its answer is the private database's: `differential`
 //! - an input that a fuzz target found: `fuzz/corpus`, played by `replay`
+//! - bytes, sessions and faults, through a running proxy: `wire`
 //! - the cluster itself and what starts it: `support`
 
 #![expect(
@@ -29,6 +30,7 @@ mod fixture;
 mod isolate;
 mod replay;
 mod support;
+mod wire;
 
 use std::process::ExitCode;
 
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         isolate::trials(),
         replay::trials(),
         support::trials(),
+        wire::trials(),
     ];
     run(&arguments, trials.into_iter().flatten().collect()).exit_code()
 }
