@@ -8,6 +8,7 @@
 //! - what becomes of a statement: a case file of `isolate`
 //! - whether its answer is the private database's: `differential`
 //! - an input that a fuzz target found: `fuzz/corpus`, played by `replay`
+//! - a wrong rewrite that the verifier must refuse: `mutants`
 //! - the cluster itself and what starts it: `support`
 
 #![expect(
@@ -27,6 +28,7 @@ mod catalog;
 mod differential;
 mod fixture;
 mod isolate;
+mod mutants;
 mod replay;
 mod support;
 
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         architecture::trials(),
         differential::trials(),
         isolate::trials(),
+        mutants::trials(),
         replay::trials(),
         support::trials(),
     ];
