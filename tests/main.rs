@@ -9,6 +9,7 @@
 //! - whether its answer is the private database's: `differential`
 //! - an input that a fuzz target found: `fuzz/corpus`, played by `replay`
 //! - bytes, sessions and faults, through a running proxy: `wire`
+//! - a wrong rewrite that the verifier must refuse: `mutants`
 //! - the cluster itself and what starts it: `support`
 
 #![expect(
@@ -28,6 +29,7 @@ mod catalog;
 mod differential;
 mod fixture;
 mod isolate;
+mod mutants;
 mod replay;
 mod support;
 mod wire;
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         architecture::trials(),
         differential::trials(),
         isolate::trials(),
+        mutants::trials(),
         replay::trials(),
         support::trials(),
         wire::trials(),
