@@ -4,6 +4,7 @@
 //! added to the list below. Where a new test goes:
 //!
 //! - what the code must look like: `architecture`
+//! - what a configuration means, and what is wrong with it: a case file of `config`
 //! - what is read from a server's system catalogs: `catalog`
 //! - what becomes of a statement: a case file of `isolate`
 //! - whether its answer is the private database's: `differential`
@@ -23,6 +24,7 @@
 
 mod architecture;
 mod catalog;
+mod config;
 mod differential;
 mod fixture;
 mod isolate;
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
     let _stopped_at_the_end = support::StopAtEnd;
     let trials = [
         catalog::trials(),
+        config::trials(),
         architecture::trials(),
         differential::trials(),
         isolate::trials(),

@@ -26,6 +26,8 @@ pub(super) struct Draft {
     pub(super) hosts: Vec<Placed<String>>,
     settings: BTreeMap<String, String>,
     limits: LimitsDraft,
+    /// The keys that are there, even if they are not understood.
+    present: Vec<&'static str>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -69,6 +71,10 @@ pub(super) fn read(
         hosts: file.strings("hosts").unwrap_or_default(),
         settings: BTreeMap::new(),
         limits: LimitsDraft::default(),
+        present: ["isolation", "upstream", "key", "database"]
+            .into_iter()
+            .filter(|key| file.any(key).is_some())
+            .collect(),
     };
     file.string("schema");
     file.no_effect("hosts", "choosing a tenant by the host name of TLS");
@@ -227,6 +233,7 @@ impl Draft {
                 settings
             },
             limits: self.limits.inherit(common.limits),
+            present: self.present,
         }
     }
 
@@ -252,7 +259,11 @@ impl Draft {
 
     /// The tenant, if nothing is missing. What is missing is noted at the tenant's own file.
     pub(super) fn build(self, id: &TenantId, file: &Context<'_>) -> Option<Tenant> {
+        let present = self.present.clone();
         let missing = |key: &str, example: &str| {
+            if present.contains(&key) {
+                return;
+            }
             let message = format!("\"{key}\" is missing");
             file.fault(
                 file.source.whole(),
