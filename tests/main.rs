@@ -8,6 +8,8 @@
 //! - what is read from a server's system catalogs: `catalog`
 //! - what becomes of a statement: a case file of `isolate`
 //! - whether its answer is the private database's: `differential`
+//! - what is served, and how a change of it takes effect: `registry`
+//! - the command line as a script meets it: `cli`
 //! - the cluster itself and what starts it: `support`
 
 #![expect(
@@ -24,10 +26,12 @@
 
 mod architecture;
 mod catalog;
+mod cli;
 mod config;
 mod differential;
 mod fixture;
 mod isolate;
+mod registry;
 mod support;
 
 use std::process::ExitCode;
@@ -39,6 +43,8 @@ fn main() -> ExitCode {
     let _stopped_at_the_end = support::StopAtEnd;
     let trials = [
         catalog::trials(),
+        cli::trials(),
+        registry::trials(),
         config::trials(),
         architecture::trials(),
         differential::trials(),

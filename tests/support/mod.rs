@@ -12,7 +12,7 @@ mod database;
 
 use libtest_mimic::Trial;
 
-pub use cluster::{Cluster, StopAtEnd};
+pub use cluster::{Cluster, StopAtEnd, free_port};
 pub use database::{Database, Fixture, runtime};
 
 /// The port of the run's cluster on 127.0.0.1.
