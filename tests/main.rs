@@ -10,6 +10,7 @@
 //! - whether its answer is the private database's: `differential`
 //! - what is served, and how a change of it takes effect: `registry`
 //! - the command line as a script meets it: `cli`
+//! - an input that a fuzz target found: `fuzz/corpus`, played by `replay`
 //! - the cluster itself and what starts it: `support`
 
 #![expect(
@@ -32,6 +33,7 @@ mod differential;
 mod fixture;
 mod isolate;
 mod registry;
+mod replay;
 mod support;
 
 use std::process::ExitCode;
@@ -42,13 +44,14 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let _stopped_at_the_end = support::StopAtEnd;
     let trials = [
+        architecture::trials(),
         catalog::trials(),
         cli::trials(),
-        registry::trials(),
         config::trials(),
-        architecture::trials(),
         differential::trials(),
         isolate::trials(),
+        registry::trials(),
+        replay::trials(),
         support::trials(),
     ];
     run(&arguments, trials.into_iter().flatten().collect()).exit_code()

@@ -45,6 +45,10 @@ pub fn trials() -> Vec<Trial> {
             a_start_fails_on_a_wrong_common_file,
         ),
         trial(
+            "registry::a_server_is_asked_until_it_answers",
+            a_server_is_asked_until_it_answers,
+        ),
+        trial(
             "registry::a_server_that_is_down_comes_back",
             a_server_that_is_down_comes_back,
         ),

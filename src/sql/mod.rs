@@ -12,6 +12,7 @@
 //! Whether the reading is PostgreSQL's: [`crate::verify`]. What a name refers to:
 //! [`crate::catalog`].
 
+mod desugar;
 mod name;
 mod token;
 
@@ -105,8 +106,7 @@ pub fn parse(sql: &[u8]) -> Result<Vec<ParsedStatement>, ReadError> {
 }
 
 fn parse_one(lexemes: &Lexemes) -> Result<Statement, ReadError> {
-    let tokens: Vec<TokenWithSpan> = lexemes.iter().map(Lexeme::spanned).collect();
-    let mut parser = parser(tokens);
+    let mut parser = parser(desugar::desugar(lexemes));
     let parsed = parser.parse_statement();
     let at_end = parser.peek_token_ref().token == Token::EOF;
     match parsed {
@@ -116,7 +116,8 @@ fn parse_one(lexemes: &Lexemes) -> Result<Statement, ReadError> {
             limit: DEPTH_MAX,
         }),
         Ok(_) | Err(ParserError::ParserError(_) | ParserError::TokenizerError(_)) => {
-            let stopped = lexemes.get(parser.index()).or_else(|| lexemes.last());
+            let stopped_at = parser.peek_token_ref().span.start;
+            let stopped = lexemes.at(stopped_at).or_else(|| lexemes.last());
             Err(ReadError::Unread {
                 statement: lexemes.range(),
                 position: stopped.map_or(lexemes.range().1, |lexeme| lexeme.start),

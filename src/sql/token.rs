@@ -76,12 +76,14 @@ impl Lexemes {
         (start, self.0.last().map_or(start, |lexeme| lexeme.end))
     }
 
+    /// The token that begins at a place in the tree.
+    pub(super) fn at(&self, location: Location) -> Option<&Lexeme> {
+        self.0.iter().find(|lexeme| lexeme.span.start == location)
+    }
+
     /// The byte offset of a place in the tree.
     pub fn position(&self, location: Location) -> Option<usize> {
-        self.0
-            .iter()
-            .find(|lexeme| lexeme.span.start == location)
-            .map(|lexeme| lexeme.start)
+        self.at(location).map(|lexeme| lexeme.start)
     }
 }
 
@@ -124,14 +126,44 @@ pub(super) fn lexemes(text: &str) -> Result<Lexemes, ReadError> {
         if holds_comment(&token, text.get(start..end).unwrap_or_default()) {
             return Err(ReadError::GluedOperator { position: start });
         }
-        lexemes.push(Lexeme {
+        let lexeme = Lexeme {
             token,
             start,
             end,
             span,
-        });
+        };
+        if let Some(merged) = lexemes
+            .last()
+            .and_then(|before| continued(before, &lexeme, text))
+        {
+            lexemes.pop();
+            lexemes.push(merged);
+        } else {
+            lexemes.push(lexeme);
+        }
     }
     Ok(Lexemes(lexemes))
+}
+
+/// Two string literals with white space between them, a line's end in it, are one literal
+/// (`quotecontinue` in scan.l; with a comment between them it takes more, which is left alone).
+fn continued(before: &Lexeme, lexeme: &Lexeme, text: &str) -> Option<Lexeme> {
+    let (Token::SingleQuotedString(first), Token::SingleQuotedString(second)) =
+        (&before.token, &lexeme.token)
+    else {
+        return None;
+    };
+    let between = text.get(before.end..lexeme.start)?;
+    let is_space = |c: char| matches!(c, ' ' | '\t' | '\n' | '\r' | '\x0c');
+    if !between.chars().all(is_space) || !between.contains(['\n', '\r']) {
+        return None;
+    }
+    Some(Lexeme {
+        token: Token::SingleQuotedString(format!("{first}{second}")),
+        start: before.start,
+        end: lexeme.end,
+        span: before.span.union(&lexeme.span),
+    })
 }
 
 /// PostgreSQL ends an operator before `--` and `/*`; the tokenizer here does not always.

@@ -1,0 +1,103 @@
+//! What a statement costs before it is sent, step by step.
+//!
+//! `cargo bench` measures; `cargo bench --profile ci -- --test` only runs each once. On a busy
+//! machine, instruction counts tell more: `valgrind --tool=callgrind`.
+
+#![expect(clippy::expect_used, reason = "a bench may panic")]
+#![expect(
+    unreachable_pub,
+    reason = "the fixture is the integration tests' module"
+)]
+
+#[path = "../tests/fixture.rs"]
+mod fixture;
+
+use std::hint::black_box;
+
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use tenantry::admitted::Admitted;
+use tenantry::isolate::{isolate, prepare};
+use tenantry::sql;
+use tenantry::tenant::TenantKey;
+use tenantry::verify::{Claim, verify};
+
+/// One statement of each class, as applications send them.
+const STATEMENTS: [(&str, &str); 5] = [
+    (
+        "point_select",
+        "SELECT id, name, email FROM customers WHERE id = $1",
+    ),
+    (
+        "join_of_three",
+        "SELECT c.name, o.id, sum(i.qty) AS pieces FROM customers c \
+         JOIN orders o ON o.customer_id = c.id LEFT JOIN order_items i ON i.order_id = o.id \
+         WHERE o.status IN ('new', 'paid') AND c.country = 'DE' \
+         GROUP BY c.name, o.id ORDER BY o.id LIMIT 20",
+    ),
+    (
+        "insert",
+        "INSERT INTO settings (key, value) VALUES ($1, $2) RETURNING key",
+    ),
+    (
+        "update",
+        "UPDATE customers SET name = $1, notes = $2 WHERE id = $3 AND name <> $1",
+    ),
+    (
+        "subqueries",
+        "WITH recent AS (SELECT customer_id, total FROM orders WHERE id > 3) \
+         SELECT id FROM customers WHERE id IN (SELECT customer_id FROM recent) \
+         AND NOT EXISTS (SELECT 1 FROM documents d WHERE d.owner_id = customers.id)",
+    ),
+];
+
+fn steps(criterion: &mut Criterion) {
+    let classified = fixture::classified();
+    for (name, text) in STATEMENTS {
+        let mut group = criterion.benchmark_group(name);
+        group.bench_function("parse", |bencher| {
+            bencher.iter(|| sql::parse(black_box(text.as_bytes())).expect("it is read"));
+        });
+        group.bench_function("parse_and_rewrite", |bencher| {
+            bencher
+                .iter(|| prepare(black_box(text.as_bytes()), &[], &classified).expect("rewritten"));
+        });
+        let prepared = prepare(text.as_bytes(), &[], &classified).expect("it is rewritten");
+        let prepared = prepared.first().expect("one statement");
+        let claim = Claim {
+            original: &prepared.original,
+            tokens: &prepared.tokens,
+            reprinted: &prepared.reprinted,
+            template: &prepared.template,
+            declared_types: &[],
+            classified: &classified,
+        };
+        group.bench_function("verify", |bencher| {
+            bencher.iter(|| verify(black_box(&claim)).expect("it is proved"));
+        });
+        group.finish();
+    }
+}
+
+/// What is left to do for a shape that is known: the tenant's literal is put in.
+fn known_shape(criterion: &mut Criterion) {
+    let classified = fixture::classified();
+    let key = TenantKey::Integer(1);
+    let mut group = criterion.benchmark_group("known_shape");
+    for (name, text) in STATEMENTS {
+        let isolated = isolate(text.as_bytes(), &[], &classified).expect("it is isolated");
+        let Some(Admitted::Isolated(verified)) = isolated.first().map(|one| &one.admitted) else {
+            continue;
+        };
+        group.bench_with_input(
+            BenchmarkId::new("with_tenant", name),
+            verified,
+            |bencher, verified| {
+                bencher.iter(|| verified.with_tenant(black_box(&key)).expect("the key fits"));
+            },
+        );
+    }
+    group.finish();
+}
+
+criterion_group!(benches, steps, known_shape);
+criterion_main!(benches);

@@ -1,0 +1,73 @@
+//! What must hold for any input. The fuzz targets and the replay of their corpus on the stable
+//! toolchain call the same functions.
+
+use std::sync::LazyLock;
+
+use tenantry::admitted::Admitted;
+use tenantry::isolate::isolate;
+use tenantry::tenant::{Classified, TenantKey};
+
+use crate::fixture;
+
+static CLASSIFIED: LazyLock<Classified> = LazyLock::new(fixture::classified);
+
+/// A statement is refused, or every place where it names a scoped table has the tenant's value. This
+/// counts by a generic walk over PostgreSQL's tree, which shares nothing with the verifier's.
+pub fn isolate_never_lets_a_table_through(input: &[u8]) {
+    let Ok(statements) = isolate(input, &[], &CLASSIFIED) else {
+        return;
+    };
+    for isolated in statements {
+        let Admitted::Isolated(verified) = isolated.admitted else {
+            panic!("only a grant's statement is bypassed")
+        };
+        let text = verified
+            .with_tenant(&TenantKey::Integer(1))
+            .expect("the key fits every table");
+        let tree = pg_query::parse(&text, pg_query::ParserOptions::DEFAULT)
+            .unwrap_or_else(|error| panic!("{error} in: {text}"));
+        let tree = serde_json::to_value(&tree.protobuf).expect("a tree is JSON");
+        let mut tables = 0;
+        let mut tests = 0;
+        count(&tree, &mut tables, &mut tests);
+        assert!(
+            tests >= tables,
+            "{tables} tables, {tests} values of the tenant: {text}"
+        );
+    }
+}
+
+/// Counts the names of scoped tables, and the literals that are the tenant's value as the rewriter
+/// spells it: `'1'::pg_catalog.int4`.
+fn count(node: &serde_json::Value, tables: &mut usize, tests: &mut usize) {
+    match node {
+        serde_json::Value::Object(fields) => {
+            if let Some(name) = fields.get("relname").and_then(|name| name.as_str())
+                && fields.get("schemaname").and_then(|name| name.as_str()) == Some("public")
+                && CLASSIFIED
+                    .scoped()
+                    .any(|(scoped, _)| scoped.is("public", name))
+            {
+                *tables += 1;
+            }
+            if fields.contains_key("type_name") && fields.contains_key("arg") {
+                let cast = node.to_string();
+                if cast.contains("\"sval\":\"1\"") && cast.contains("\"sval\":\"int4\"") {
+                    *tests += 1;
+                }
+            }
+            fields
+                .values()
+                .for_each(|field| count(field, tables, tests));
+        }
+        serde_json::Value::Array(items) => {
+            for item in items {
+                count(item, tables, tests);
+            }
+        }
+        serde_json::Value::Null
+        | serde_json::Value::Bool(_)
+        | serde_json::Value::Number(_)
+        | serde_json::Value::String(_) => {}
+    }
+}
