@@ -3,18 +3,54 @@
 //! In: the client's text, the [`Template`] to be sent, the declared parameter types, and the
 //! classified catalog. Out: [`VerifiedStatement`], which only this module can make.
 //!
+//! The client's statement and the rewritten one are parsed by PostgreSQL's own grammar and walked in
+//! lockstep. At each point the rewritten tree must be the client's, or differ from it in one of a
+//! closed list of ways, each recognised by one function:
+//!
+//! | difference | recognised by |
+//! |---|---|
+//! | a name resolved and qualified | `names`, `from`, `expression::column_reference` |
+//! | a table in a fence | `from::fence` |
+//! | a tenant predicate at the end of a condition | `select::condition` |
+//! | `*` of a table that is not fenced, expanded | `targets::star` |
+//! | the tenant column at the end of GROUP BY | `select::added_grouping` |
+//! | the tenant column of an INSERT | `write::insert_columns`, `select::added_value` |
+//! | the tenant column of a conflict target | `write::inference` |
+//!
 //! # Invariants
 //! 1. This module imports neither `sql` nor the rewriting half of `isolate`, and calls none of their
 //!    code; it reads with PostgreSQL's own parser.
 //! 2. What it does not know it refuses.
+//! 3. Every field of every node is compared or refused: nodes are taken apart without `..`.
+
+mod bare;
+mod constants;
+mod expression;
+mod from;
+mod names;
+mod proof;
+mod reading;
+mod scope;
+mod select;
+mod session;
+mod silent;
+mod targets;
+mod types;
+mod variables;
+mod words;
+mod write;
+
+#[cfg(test)]
+mod tests;
 
 mod gate;
 mod syntax;
 
 use crate::catalog::Oid;
-use crate::isolate::refusal::Refusal;
+use crate::isolate::refusal::{Reason, Refusal};
 use crate::isolate::template::{Slot, Template};
 use crate::tenant::{Classified, TenantKey, TenantType};
+use proof::Proof;
 
 pub use gate::{Reach, gate};
 pub use syntax::syntax_error;
@@ -48,11 +84,38 @@ pub struct VerifiedStatement {
 
 /// Proves a rewritten statement, or refuses it.
 pub fn verify(claim: &Claim<'_>) -> Result<VerifiedStatement, Refusal> {
-    let _ = claim;
-    Err(crate::isolate::refusal::Reason::Unproved {
-        what: "nothing is proved yet".to_owned(),
+    let nesting = words::check(claim)?;
+    reading::with_stack(nesting, || prove(claim))?;
+    let Template {
+        text,
+        client_parameters,
+        tenant_parameters,
+        slots,
+    } = claim.template;
+    Ok(VerifiedStatement {
+        text: text.clone(),
+        client_parameters: *client_parameters,
+        tenant_parameters: tenant_parameters.clone(),
+        slots: slots.clone(),
+    })
+}
+
+fn prove(claim: &Claim<'_>) -> Result<(), Refusal> {
+    let original = reading::parse_one(claim.original)?;
+    session::permitted(&original)?;
+    let printed = reading::parse_one(claim.reprinted)
+        .map_err(|_syntax| Refusal::from(Reason::PrintedDifferently))?;
+    if !bare::same(&original, &printed)? {
+        return Err(Reason::PrintedDifferently.into());
     }
-    .into())
+    let rewritten = reading::parse_one(&claim.template.text).map_err(|refusal| {
+        Refusal::from(Reason::Unproved {
+            what: format!("PostgreSQL cannot read the rewritten text: {refusal}"),
+        })
+    })?;
+    let mut proof = Proof::new(claim);
+    proof.statement(&original, &rewritten)?;
+    proof.finish()
 }
 
 impl VerifiedStatement {
@@ -74,10 +137,6 @@ impl VerifiedStatement {
     /// The text for a Query message, in which the tenant is a quoted literal. The result was
     /// scanned again: it has the template's tokens, with one literal in place of each parameter.
     pub fn with_tenant(&self, key: &TenantKey) -> Result<String, Refusal> {
-        let _ = (key, &self.slots);
-        Err(crate::isolate::refusal::Reason::Unproved {
-            what: "nothing is proved yet".to_owned(),
-        }
-        .into())
+        words::fill(&self.text, &self.slots, key)
     }
 }

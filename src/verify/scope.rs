@@ -1,0 +1,383 @@
+//! Namespaces: which range entries and columns a name can mean, as PostgreSQL looks them up.
+//!
+//! In: the range entries of each query level, from the outside in. Out: what a column reference means,
+//! or that the server would not find it, or that it cannot be told.
+//!
+//! # Invariants
+//! 1. The tenant column of a table that is not fenced is never found: naming it is refused.
+
+use super::types::{Column, Value};
+use crate::catalog::RelationName;
+use crate::isolate::refusal::{Reason, Refusal};
+use crate::tenant::TenantType;
+
+/// Whether rows of tenants' tables are read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Tenancy {
+    /// They are not.
+    Free,
+    /// They are.
+    Scoped,
+}
+
+/// Whether FOR UPDATE would lock rows that all tenants share.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Locks {
+    /// It would lock the tenant's own rows only.
+    Own,
+    /// It would lock rows of a shared table that tenants may not write.
+    Shared,
+}
+
+/// Whether all columns are known.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Extent {
+    /// All are known.
+    Complete,
+    /// There may be others.
+    Open,
+}
+
+/// A tenant test that must stand in a condition.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Test {
+    /// The range entry.
+    pub(super) alias: String,
+    /// The tenant column.
+    pub(super) column: String,
+    /// Its type.
+    pub(super) column_type: TenantType,
+    /// The other columns of the primary key, if there is one.
+    pub(super) key: Option<Vec<String>>,
+}
+
+/// A range entry.
+#[derive(Clone, Debug)]
+pub(super) struct Item {
+    /// The name that references use.
+    pub(super) name: Option<String>,
+    /// The relation, if it can be referred to as `schema.relation.column`.
+    pub(super) relation: Option<RelationName>,
+    /// Its columns, the tenant column left out.
+    pub(super) columns: Vec<Column>,
+    /// Whether these are all.
+    pub(super) extent: Extent,
+    /// Columns that an unqualified name does not reach, since a join has merged them.
+    pub(super) merged: Vec<String>,
+    /// The tenant column, if the table stands without a fence.
+    pub(super) hidden: Option<String>,
+    /// Whether it reads tenants' rows.
+    pub(super) tenancy: Tenancy,
+    /// What locking it would lock.
+    pub(super) locks: Locks,
+}
+
+/// A query level.
+#[derive(Debug)]
+pub(super) struct Level {
+    /// The range entries that can be seen at this point.
+    pub(super) items: Vec<Item>,
+    /// The names of all range entries of this level, seen or not.
+    pub(super) aliases: Vec<String>,
+    /// The tables without a fence, in order.
+    pub(super) direct: Vec<Test>,
+    /// The tests that the WHERE clause must hold.
+    pub(super) tests: Vec<Test>,
+    /// Whether columns are merged by USING or NATURAL.
+    pub(super) merges: bool,
+    /// Whether conditions of this level run on tenants' rows.
+    pub(super) tenancy: Tenancy,
+    /// What locking all range entries would lock.
+    pub(super) locks: Locks,
+    /// The first thing in a condition of this level that is not silent.
+    pub(super) loud_condition: Option<Refusal>,
+    /// The first thing elsewhere that is not silent.
+    pub(super) loud_content: Option<Refusal>,
+    /// The names of the result's columns, once known.
+    pub(super) outputs: Vec<String>,
+    /// What `*` stands for.
+    pub(super) star: Exposed,
+}
+
+/// The columns that a range entry or a join shows.
+#[derive(Clone, Debug)]
+pub(super) struct Exposed {
+    /// The columns.
+    pub(super) columns: Vec<Column>,
+    /// Whether these are all.
+    pub(super) extent: Extent,
+}
+
+/// How many rows a query gives.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Rows {
+    /// Any number.
+    Any,
+    /// One at most, by its form.
+    AtMostOne,
+}
+
+/// What a query gives.
+#[derive(Clone, Debug)]
+pub(super) struct Output {
+    /// Its columns.
+    pub(super) columns: Vec<Column>,
+    /// Whether these are all.
+    pub(super) extent: Extent,
+    /// Whether it reads tenants' rows.
+    pub(super) tenancy: Tenancy,
+    /// What locking it would lock.
+    pub(super) locks: Locks,
+    /// How many rows it gives.
+    pub(super) rows: Rows,
+    /// The first thing in it that is not silent, its columns aside.
+    pub(super) loud: Option<Refusal>,
+}
+
+impl Exposed {
+    /// No columns.
+    pub(super) fn none() -> Self {
+        Self {
+            columns: Vec::new(),
+            extent: Extent::Complete,
+        }
+    }
+
+    /// Adds the columns of what stands to the right.
+    pub(super) fn append(&mut self, right: Self) {
+        self.columns.extend(right.columns);
+        if right.extent == Extent::Open {
+            self.extent = Extent::Open;
+        }
+    }
+
+    /// The column of this name.
+    pub(super) fn column(&self, name: &str) -> Option<&Column> {
+        self.columns.iter().find(|column| column.name == name)
+    }
+}
+
+impl Output {
+    /// The first thing in it that is not silent, wherever.
+    pub(super) fn any_loud(&self) -> Option<Refusal> {
+        let in_columns = || self.columns.iter().find_map(|c| c.value.clone().err());
+        self.loud.clone().or_else(in_columns)
+    }
+}
+
+impl Level {
+    /// A level without range entries.
+    pub(super) fn new(tenancy: Tenancy) -> Self {
+        Self {
+            items: Vec::new(),
+            aliases: Vec::new(),
+            direct: Vec::new(),
+            tests: Vec::new(),
+            merges: false,
+            tenancy,
+            locks: Locks::Own,
+            loud_condition: None,
+            loud_content: None,
+            outputs: Vec::new(),
+            star: Exposed::none(),
+        }
+    }
+
+    /// Adds a range entry, and tells what it shows.
+    pub(super) fn add(&mut self, item: Item) -> Exposed {
+        self.note(item.tenancy, item.locks);
+        let exposed = Exposed {
+            columns: item.columns.clone(),
+            extent: item.extent,
+        };
+        if let Some(name) = &item.name {
+            self.aliases.push(name.clone());
+        }
+        self.items.push(item);
+        exposed
+    }
+
+    /// Takes note of what a part of the level reads.
+    pub(super) fn note(&mut self, tenancy: Tenancy, locks: Locks) {
+        if tenancy == Tenancy::Scoped {
+            self.tenancy = Tenancy::Scoped;
+        }
+        if locks == Locks::Shared {
+            self.locks = Locks::Shared;
+        }
+    }
+}
+
+/// A column reference, taken apart.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Reference<'n> {
+    /// The schema.
+    pub(super) schema: Option<&'n str>,
+    /// The range entry.
+    pub(super) table: Option<&'n str>,
+    /// The column; none for `*`.
+    pub(super) column: Option<&'n str>,
+}
+
+/// What a reference means.
+#[derive(Debug)]
+pub(super) enum Found<'s> {
+    /// A column.
+    Column(&'s Column),
+    /// A column of a range entry whose columns are not all known.
+    Opaque,
+    /// A whole row.
+    Row(&'s Item),
+}
+
+/// Columns that every table has.
+const SYSTEM_COLUMNS: [&str; 6] = ["cmax", "cmin", "ctid", "tableoid", "xmax", "xmin"];
+
+/// Finds what a reference means; `levels` from the outside in.
+pub(super) fn resolve<'s>(
+    levels: &'s [Level],
+    reference: Reference<'_>,
+) -> Result<Found<'s>, Reason> {
+    let Some(table) = reference.table else {
+        return match reference.column {
+            Some(column) => unqualified(levels, column),
+            None => Err(unsupported("* in this place")),
+        };
+    };
+    let item = range_entry(levels, reference.schema, table)?;
+    let Some(column) = reference.column else {
+        return Ok(Found::Row(item));
+    };
+    let written = format!("{table}.{column}");
+    if item.hidden.as_deref() == Some(column) {
+        return Err(Reason::ColumnDoesNotExist { column: written });
+    }
+    let mut named = item.columns.iter().filter(|known| known.name == column);
+    match (named.next(), named.next()) {
+        (Some(found), None) => Ok(Found::Column(found)),
+        (Some(_), Some(_)) => Err(ambiguous(column)),
+        // What is not a column can be a function, called on the row.
+        (None, _) if SYSTEM_COLUMNS.contains(&column) => {
+            Err(unsupported(&format!("the system column {column}")))
+        }
+        (None, _) if item.extent == Extent::Open => {
+            Err(unsupported(&format!("the reference {written}")))
+        }
+        (None, _) => Err(Reason::ColumnDoesNotExist { column: written }),
+    }
+}
+
+/// The range entry that a qualifier means: the innermost level that knows it decides.
+pub(super) fn range_entry<'s>(
+    levels: &'s [Level],
+    schema: Option<&str>,
+    table: &str,
+) -> Result<&'s Item, Reason> {
+    let by_alias = innermost(levels, |item| item.name.as_deref() == Some(table))?;
+    let Some(schema) = schema else {
+        return by_alias.ok_or_else(|| missing(table));
+    };
+    // `schema.table.column` is sent as `table.column`, which must mean the same.
+    let wanted = |item: &Item| {
+        item.relation
+            .as_ref()
+            .is_some_and(|relation| relation.is(schema, table))
+    };
+    let by_relation = innermost(levels, wanted)?.ok_or_else(|| missing(table))?;
+    match by_alias {
+        Some(item) if std::ptr::eq(item, by_relation) => Ok(item),
+        Some(_) | None => Err(unsupported("two range entries of one name")),
+    }
+}
+
+fn innermost(levels: &[Level], wanted: impl Fn(&Item) -> bool) -> Result<Option<&Item>, Reason> {
+    for level in levels.iter().rev() {
+        let mut found = level.items.iter().filter(|item| wanted(item));
+        match (found.next(), found.next()) {
+            (None, _) => {}
+            (Some(item), None) => return Ok(Some(item)),
+            (Some(_), Some(_)) => return Err(unsupported("two range entries of one name")),
+        }
+    }
+    Ok(None)
+}
+
+fn unqualified<'s>(levels: &'s [Level], column: &str) -> Result<Found<'s>, Reason> {
+    let mut open = false;
+    for level in levels.iter().rev() {
+        if level
+            .items
+            .iter()
+            .any(|i| i.hidden.as_deref() == Some(column))
+        {
+            return Err(Reason::ColumnDoesNotExist {
+                column: column.to_owned(),
+            });
+        }
+        let mut named = level
+            .items
+            .iter()
+            .filter(|item| !item.merged.iter().any(|merged| merged == column))
+            .flat_map(|item| &item.columns)
+            .filter(|known| known.name == column);
+        match (named.next(), named.next()) {
+            (Some(_), Some(_)) => return Err(ambiguous(column)),
+            (Some(found), None) if !open => return Ok(Found::Column(found)),
+            (Some(_), None) | (None, _) => {}
+        }
+        open |= level.items.iter().any(|item| item.extent == Extent::Open);
+    }
+    match innermost(levels, |item| item.name.as_deref() == Some(column))? {
+        Some(item) if item.hidden.is_some() => {
+            Err(unsupported(&format!("the row {column} as a value")))
+        }
+        Some(_) if open => Ok(Found::Opaque),
+        Some(item) => Ok(Found::Row(item)),
+        None if SYSTEM_COLUMNS.contains(&column) => {
+            Err(unsupported(&format!("the system column {column}")))
+        }
+        None if open => Ok(Found::Opaque),
+        None => Err(Reason::ColumnDoesNotExist {
+            column: column.to_owned(),
+        }),
+    }
+}
+
+/// The value of a column that nothing is known of.
+pub(super) fn opaque_column(name: &str, what: &str) -> Column {
+    Column {
+        name: name.to_owned(),
+        value: Err(Reason::ConditionNotSilent {
+            what: what.to_owned(),
+        }
+        .into()),
+    }
+}
+
+/// A column whose value is known.
+pub(super) fn silent_column(name: &str, value: Value) -> Column {
+    Column {
+        name: name.to_owned(),
+        value: Ok(value),
+    }
+}
+
+fn missing(table: &str) -> Reason {
+    Reason::AsPostgres {
+        sqlstate: "42P01",
+        message: format!("missing FROM-clause entry for table \"{table}\""),
+    }
+}
+
+fn ambiguous(column: &str) -> Reason {
+    Reason::AsPostgres {
+        sqlstate: "42702",
+        message: format!("column reference \"{column}\" is ambiguous"),
+    }
+}
+
+fn unsupported(construct: &str) -> Reason {
+    Reason::ConstructNotSupported {
+        construct: construct.to_owned(),
+    }
+}

@@ -1,0 +1,720 @@
+//! The order of evaluation: what may run on rows of other tenants.
+//!
+//! PostgreSQL sorts the conditions of a scan by cost, and pushes those of outer queries into inner ones;
+//! the tenant's test may come last. So whatever a condition computes must be *silent*: it cannot fail,
+//! warn, act, or be observed, whatever the values are.
+//!
+//! In: expressions of the client's tree, names resolved by `scope`. Out: the value's type, or what in
+//! the expression is not silent.
+//!
+//! # Invariants
+//! 1. Silent is what `silent.tsv` lists by operator and types, and the few forms below; nothing is
+//!    silent by default.
+
+use std::sync::LazyLock;
+
+use pg_query::protobuf as pg;
+use pg_query::{Node, NodeEnum};
+
+use super::constants;
+use super::names;
+use super::proof::{Checked, Proof, path, refuse};
+use super::scope::{self, Extent, Found, Output, Rows};
+use super::types::{self, OPAQUE, Origin, Typed, Value};
+use super::{bare, expression};
+use crate::catalog::{Oid, TypeKind, oid};
+use crate::isolate::refusal::{Reason, Refusal};
+
+/// What an expression is part of.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Clause {
+    /// Anything else, which counts where the query is part of a condition.
+    Content,
+    /// HAVING: aggregates are computed behind the tenant's test.
+    Having,
+    /// ON
+    On,
+    /// WHERE
+    Where,
+}
+
+/// An entry of the table.
+#[derive(Debug)]
+struct Entry {
+    operators: Vec<&'static str>,
+    left: Vec<&'static str>,
+    right: Vec<&'static str>,
+    result: &'static str,
+}
+
+const SILENT: &str = include_str!("silent.tsv");
+
+static TABLE: LazyLock<Vec<Entry>> = LazyLock::new(|| {
+    SILENT
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| {
+            let mut fields = line.split('\t');
+            let mut words = || -> Option<Vec<&'static str>> {
+                Some(fields.next()?.split_whitespace().collect())
+            };
+            Some(Entry {
+                operators: words()?,
+                left: words()?,
+                right: words()?,
+                result: words()?.first().copied()?,
+            })
+        })
+        .collect()
+});
+
+/// Collations that are always deterministic: the database's own, `C` and `POSIX`.
+const PLAIN_COLLATIONS: [Oid; 4] = [0, 100, 950, 951];
+
+impl Proof<'_> {
+    /// Whether a condition is silent.
+    pub(super) fn silent_condition(&mut self, node: &Node, clause: Clause) -> Checked {
+        let value = self.silent(node, clause)?;
+        match value.oid {
+            oid::BOOL => Ok(()),
+            oid::UNKNOWN => {
+                self.use_as(value.untyped, oid::BOOL);
+                Ok(())
+            }
+            _ => Err(loud("a condition that is not boolean", node)),
+        }
+    }
+
+    /// The value of an expression, if it is silent.
+    pub(super) fn silent_value(&mut self, node: &Node) -> Typed {
+        self.silent(node, Clause::Content)
+    }
+
+    /// Takes note of an expression that is computed where the query is.
+    pub(super) fn content(&mut self, node: &Node) {
+        if let Err(refusal) = self.silent(node, Clause::Content)
+            && let Ok(level) = self.level()
+        {
+            level.loud_content.get_or_insert(refusal);
+        }
+    }
+
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "what is not listed is not silent"
+    )]
+    fn silent(&mut self, node: &Node, clause: Clause) -> Typed {
+        let Some(kind) = &node.node else {
+            return Err(loud("an empty expression", node));
+        };
+        match kind {
+            NodeEnum::ColumnRef(column) => self.silent_column(column, node),
+            NodeEnum::ParamRef(parameter) => self.parameter(parameter),
+            NodeEnum::AConst(constant) => constants::value(constant, node),
+            NodeEnum::TypeCast(cast) => self.silent_cast(cast, node, clause),
+            NodeEnum::AExpr(operation) => self.silent_operation(operation, node, clause),
+            NodeEnum::BoolExpr(operation) => {
+                for argument in &operation.args {
+                    self.silent_condition(argument, clause)?;
+                }
+                Ok(truth(&operation.args))
+            }
+            NodeEnum::NullTest(test) => {
+                let argument = self.operand(test.arg.as_deref(), node, clause)?;
+                self.use_as(argument.untyped, OPAQUE);
+                Ok(Value::varying(oid::BOOL))
+            }
+            NodeEnum::BooleanTest(test) => match &test.arg {
+                Some(argument) => {
+                    self.silent_condition(argument, clause)?;
+                    Ok(Value::varying(oid::BOOL))
+                }
+                None => Err(loud("IS TRUE", node)),
+            },
+            NodeEnum::SqlvalueFunction(_) => constants::clock(node)
+                .map(Value::constant)
+                .ok_or_else(|| loud("this value function", node)),
+            NodeEnum::FuncCall(call) => self.silent_call(call, node, clause),
+            NodeEnum::SubLink(link) => self.silent_sub_link(link, node, clause),
+            NodeEnum::CoalesceExpr(coalesce) => self.one_type(&coalesce.args, node, clause),
+            NodeEnum::CaseExpr(case) => self.silent_case(case, node, clause),
+            NodeEnum::AArrayExpr(array) => {
+                let element = self.one_type(&array.elements, node, clause)?;
+                let found = types::array_of(self.catalog(), element.oid);
+                found
+                    .map(|found| Value {
+                        oid: found.oid,
+                        ..element
+                    })
+                    .ok_or_else(|| loud("an array", node))
+            }
+            other => Err(loud(&bare::construct(&bare::name_of(other)), node)),
+        }
+    }
+
+    fn operand(&mut self, operand: Option<&Node>, around: &Node, clause: Clause) -> Typed {
+        match operand {
+            Some(operand) => self.silent(operand, clause),
+            None => Err(loud("an operator with one operand", around)),
+        }
+    }
+
+    fn silent_column(&mut self, column: &pg::ColumnRef, node: &Node) -> Typed {
+        let named = expression::reference(&column.fields);
+        let Some(named) = named else {
+            return Err(loud("a column reference of four names", node));
+        };
+        match scope::resolve(&self.levels, named) {
+            Ok(Found::Column(found)) => found.value.clone(),
+            Ok(Found::Opaque) => Err(loud("a column whose type is not known", node)),
+            Ok(Found::Row(_)) => Err(loud("a whole row", node)),
+            Err(reason) => Err(refuse(reason, location(node))),
+        }
+    }
+
+    /// Values that must be of one type, so that nothing is converted.
+    fn one_type(&mut self, nodes: &[Node], around: &Node, clause: Clause) -> Typed {
+        let mut values = Vec::new();
+        for node in nodes {
+            values.push(self.silent(node, clause)?);
+        }
+        let known = values.iter().find(|value| value.oid != oid::UNKNOWN);
+        let type_oid = known.map_or(oid::TEXT, |value| value.oid);
+        let collation = known.map_or(0, |value| value.collation);
+        for value in &values {
+            if value.oid == oid::UNKNOWN {
+                self.use_as(value.untyped, type_oid);
+            } else if value.oid != type_oid || value.collation != collation || type_oid == OPAQUE {
+                return Err(loud("a choice between values of two types", around));
+            }
+        }
+        let constant = values.iter().all(|value| value.origin == Origin::Constant);
+        Ok(Value {
+            collation,
+            ..if constant {
+                Value::constant(type_oid)
+            } else {
+                Value::varying(type_oid)
+            }
+        })
+    }
+
+    fn silent_case(&mut self, case: &pg::CaseExpr, node: &Node, clause: Clause) -> Typed {
+        let mut results = Vec::new();
+        for when in &case.args {
+            let Some(NodeEnum::CaseWhen(when)) = &when.node else {
+                return Err(loud("CASE", node));
+            };
+            let (Some(condition), Some(result)) = (&when.expr, &when.result) else {
+                return Err(loud("CASE", node));
+            };
+            match &case.arg {
+                Some(argument) => {
+                    let left = self.silent(argument, clause)?;
+                    let right = self.silent(condition, clause)?;
+                    self.operate("=", left, right, node)?;
+                }
+                None => self.silent_condition(condition, clause)?,
+            }
+            results.push((**result).clone());
+        }
+        results.extend(case.defresult.as_deref().cloned());
+        self.one_type(&results, node, clause)
+    }
+
+    fn silent_cast(&mut self, cast: &pg::TypeCast, node: &Node, clause: Clause) -> Typed {
+        let wrong = || loud("this cast", node);
+        let (Some(argument), Some(name)) = (&cast.arg, &cast.type_name) else {
+            return Err(wrong());
+        };
+        let wanted = self.cast_type(name).ok_or_else(wrong)?;
+        if constants::clock(argument).is_some() && constants::is_moment(wanted) {
+            return Ok(Value::constant(wanted));
+        }
+        let value = self.silent(argument, clause)?;
+        let is_literal = matches!(&argument.node, Some(NodeEnum::AConst(_)));
+        let has_modifier = !name.typmods.is_empty();
+        if is_literal && (value.oid == oid::UNKNOWN || constants::is_number(wanted)) {
+            // Converted while the statement is parsed or planned, whatever the rows.
+            return Ok(Value::constant(wanted));
+        }
+        if value.untyped.is_some() && !has_modifier {
+            self.use_as(value.untyped, wanted);
+            return Ok(Value::constant(wanted));
+        }
+        if !has_modifier && widens(value.oid, wanted) {
+            return Ok(Value {
+                oid: wanted,
+                untyped: None,
+                ..value
+            });
+        }
+        Err(wrong())
+    }
+
+    /// The type of a cast; none for a domain, whose constraints would run.
+    fn cast_type(&self, name: &pg::TypeName) -> Option<Oid> {
+        let parts = path(&name.names)?;
+        let found = match parts.as_slice() {
+            [name] => self.catalog().resolve_type(None, name)?,
+            [schema, name] => self.catalog().resolve_type(Some(schema), name)?,
+            _ => return None,
+        };
+        if matches!(found.kind, TypeKind::Domain(_)) {
+            return None;
+        }
+        if name.array_bounds.is_empty() {
+            Some(found.oid)
+        } else {
+            types::array_of(self.catalog(), found.oid).map(|array| array.oid)
+        }
+    }
+
+    fn silent_operation(&mut self, operation: &pg::AExpr, node: &Node, clause: Clause) -> Typed {
+        use pg::AExprKind as Kind;
+        let (Some(left), Some(right)) = (&operation.lexpr, &operation.rexpr) else {
+            return Err(loud("an operator with one operand", node));
+        };
+        let operator = operator_name(&operation.name).ok_or_else(|| loud("an operator", node))?;
+        match Kind::try_from(operation.kind) {
+            Ok(Kind::AexprOp) => match constants::clock(node) {
+                Some(moment) => Ok(Value::constant(moment)),
+                None => self.compare(operator, (left, right), node, clause),
+            },
+            Ok(Kind::AexprDistinct | Kind::AexprNotDistinct) => {
+                self.compare("=", (left, right), node, clause)
+            }
+            Ok(Kind::AexprNullif) => {
+                let value = self.silent(left, clause)?;
+                self.compare("=", (left, right), node, clause)?;
+                Ok(value)
+            }
+            Ok(Kind::AexprIn) => self.silent_in(operator, (left, right), node, clause),
+            Ok(
+                Kind::AexprBetween
+                | Kind::AexprNotBetween
+                | Kind::AexprBetweenSym
+                | Kind::AexprNotBetweenSym,
+            ) => {
+                let Some(NodeEnum::List(bounds)) = &right.node else {
+                    return Err(loud("BETWEEN", node));
+                };
+                for bound in &bounds.items {
+                    self.compare(">=", (left, bound), node, clause)?;
+                    self.compare("<=", (left, bound), node, clause)?;
+                }
+                Ok(Value::varying(oid::BOOL))
+            }
+            Ok(Kind::AexprOpAny | Kind::AexprOpAll) => {
+                self.silent_any(operator, (left, right), node, clause)
+            }
+            Ok(Kind::AexprLike | Kind::AexprIlike) => self.silent_like((left, right), node, clause),
+            Ok(Kind::AexprSimilar | Kind::Undefined) | Err(_) => {
+                Err(loud(&format!("operator {operator}"), node))
+            }
+        }
+    }
+
+    /// Two operands, or two rows compared column by column.
+    fn compare(
+        &mut self,
+        operator: &str,
+        operands: (&Node, &Node),
+        node: &Node,
+        clause: Clause,
+    ) -> Typed {
+        let (left, right) = operands;
+        if let (Some(NodeEnum::RowExpr(left)), Some(NodeEnum::RowExpr(right))) =
+            (&left.node, &right.node)
+        {
+            if left.args.len() != right.args.len() {
+                return Err(loud("a comparison of rows", node));
+            }
+            for (left, right) in left.args.iter().zip(&right.args) {
+                self.compare(operator, (left, right), node, clause)?;
+                // Rows are ordered by the first columns that differ.
+                self.compare("=", (left, right), node, clause)?;
+            }
+            return Ok(Value::varying(oid::BOOL));
+        }
+        let left = self.silent(left, clause)?;
+        let right = self.silent(right, clause)?;
+        self.operate(operator, left, right, node)
+    }
+
+    fn silent_in(
+        &mut self,
+        operator: &str,
+        operands: (&Node, &Node),
+        node: &Node,
+        clause: Clause,
+    ) -> Typed {
+        let (left, right) = operands;
+        let Some(NodeEnum::List(elements)) = &right.node else {
+            return Err(loud("IN", node));
+        };
+        let is_row = matches!(&left.node, Some(NodeEnum::RowExpr(_)));
+        let mut families = Vec::new();
+        for element in &elements.items {
+            self.compare(operator, (left, element), node, clause)?;
+            if !is_row {
+                let value = self.silent(element, clause)?;
+                if value.oid != oid::UNKNOWN {
+                    families.push(number_family(value.oid));
+                }
+            }
+        }
+        families.dedup();
+        if families.len() > 1 {
+            return Err(loud("IN with values of several types", node));
+        }
+        Ok(Value::varying(oid::BOOL))
+    }
+
+    /// `x = ANY (array)`: each element is compared.
+    fn silent_any(
+        &mut self,
+        operator: &str,
+        operands: (&Node, &Node),
+        node: &Node,
+        clause: Clause,
+    ) -> Typed {
+        let left = self.silent(operands.0, clause)?;
+        let right = self.silent(operands.1, clause)?;
+        if right.oid == oid::UNKNOWN {
+            let array = types::array_of(self.catalog(), comparable(left.oid));
+            let Some(array) = array.map(|array| array.oid) else {
+                return Err(loud("ANY of an array whose type is not known", node));
+            };
+            self.use_as(right.untyped, array);
+            return self.operate(operator, left, Value::constant(left.oid), node);
+        }
+        let Some(element) = types::element(self.catalog(), right.oid) else {
+            return Err(loud("ANY of something that is no array", node));
+        };
+        let right = Value {
+            oid: element,
+            untyped: None,
+            ..right
+        };
+        self.operate(operator, left, right, node)
+    }
+
+    /// LIKE with a literal pattern that cannot be wrong at its end.
+    fn silent_like(&mut self, operands: (&Node, &Node), node: &Node, clause: Clause) -> Typed {
+        let left = self.silent(operands.0, clause)?;
+        let is_text = types::is_text(left.oid) && PLAIN_COLLATIONS.contains(&left.collation);
+        if is_text && constants::is_safe_pattern(operands.1) {
+            Ok(Value::varying(oid::BOOL))
+        } else {
+            Err(loud("LIKE with such a pattern", node))
+        }
+    }
+
+    /// Looks two values up, untyped ones having taken the other's type.
+    fn operate(&mut self, operator: &str, left: Value, right: Value, node: &Node) -> Typed {
+        let (left, right) = match (left.oid == oid::UNKNOWN, right.oid == oid::UNKNOWN) {
+            (true, true) => (self.taken(left, oid::TEXT), self.taken(right, oid::TEXT)),
+            (true, false) => (self.taken(left, comparable(right.oid)), right),
+            (false, true) => {
+                let takes_text = matches!(operator, "->" | "->>" | "?");
+                let type_oid = if takes_text {
+                    oid::TEXT
+                } else {
+                    comparable(left.oid)
+                };
+                (left, self.taken(right, type_oid))
+            }
+            (false, false) => (left, right),
+        };
+        self.comparison(operator, &left, &right, location(node))
+    }
+
+    fn taken(&mut self, value: Value, type_oid: Oid) -> Value {
+        self.use_as(value.untyped, type_oid);
+        Value {
+            oid: type_oid,
+            untyped: None,
+            ..value
+        }
+    }
+
+    /// Looks an operator up in the table.
+    pub(super) fn comparison(
+        &self,
+        operator: &str,
+        left: &Value,
+        right: &Value,
+        at: Option<usize>,
+    ) -> Typed {
+        let refused = |what: String| refuse(Reason::ConditionNotSilent { what }, at);
+        let entry = TABLE.iter().find(|entry| {
+            entry.operators.contains(&operator)
+                && self.is_one_of(left, &entry.left)
+                && self.is_one_of(right, &entry.right)
+                && (!entry.left.iter().any(|name| is_twice(name)) || left.oid == right.oid)
+        });
+        let Some(entry) = entry else {
+            return Err(refused(format!(
+                "operator {operator} on {} and {}",
+                self.type_label(left.oid),
+                self.type_label(right.oid)
+            )));
+        };
+        let rival = |rival: &crate::catalog::Operator| {
+            types::family(rival.left) == types::family(left.oid)
+                && types::family(rival.right) == types::family(right.oid)
+        };
+        if self.catalog().operators_named(operator).any(rival) {
+            return Err(refused(format!("operator {operator} of two schemas")));
+        }
+        if left.collation != 0 && right.collation != 0 && left.collation != right.collation {
+            return Err(refused("a comparison of two collations".to_owned()));
+        }
+        match entry.result {
+            "text" => Ok(Value {
+                collation: 100,
+                ..Value::varying(oid::TEXT)
+            }),
+            "jsonb" => Ok(Value::varying(oid::JSONB)),
+            _ => Ok(Value::varying(oid::BOOL)),
+        }
+    }
+
+    fn is_one_of(&self, value: &Value, names: &[&str]) -> bool {
+        let Some(found) = self.catalog().type_by_oid(value.oid) else {
+            return false;
+        };
+        let is_system = found.schema == "pg_catalog";
+        names.iter().any(|name| match (*name, found.kind) {
+            ("enum", TypeKind::Enum) => true,
+            ("array", TypeKind::Array(element)) => self.is_plain(element),
+            (name, TypeKind::Base) => match name.strip_prefix("const:") {
+                Some(name) => is_system && found.name == name && value.origin == Origin::Constant,
+                None => is_system && found.name == name,
+            },
+            (
+                _,
+                TypeKind::Array(_)
+                | TypeKind::Composite
+                | TypeKind::Domain(_)
+                | TypeKind::Enum
+                | TypeKind::Multirange
+                | TypeKind::Pseudo
+                | TypeKind::Range,
+            ) => false,
+        })
+    }
+
+    /// Whether elements of this type are compared silently.
+    fn is_plain(&self, element: Oid) -> bool {
+        let found = self.catalog().type_by_oid(element);
+        let is_base = found.is_some_and(|found| found.kind == TypeKind::Base);
+        let value = Value::varying(element);
+        is_base && self.comparison("=", &value, &value, None).is_ok()
+    }
+
+    fn type_label(&self, type_oid: Oid) -> String {
+        let found = self.catalog().type_by_oid(type_oid);
+        found.map_or_else(|| "an unknown type".to_owned(), |found| found.name.clone())
+    }
+
+    fn silent_call(&mut self, call: &pg::FuncCall, node: &Node, clause: Clause) -> Typed {
+        let names = path(&call.funcname).unwrap_or_default();
+        let refused = || loud(&format!("function {}", names.join(".")), node);
+        let listed = match names.as_slice() {
+            [name] | ["pg_catalog", name] => names::listed(name).ok_or_else(refused)?,
+            _ => return Err(refused()),
+        };
+        if let Some(moment) = constants::clock(node) {
+            return Ok(Value::constant(moment));
+        }
+        let in_place = matches!(clause, Clause::Having | Clause::Content);
+        if !listed.is("aggregate") || call.over.is_some() || !in_place {
+            return Err(refused());
+        }
+        let argument = match call.args.as_slice() {
+            [argument] => Some(self.silent(argument, clause)),
+            [] => None,
+            _ => return Err(refused()),
+        };
+        if clause == Clause::Content {
+            if !call.agg_order.is_empty() {
+                return Err(refused());
+            }
+            if let Some(filter) = &call.agg_filter {
+                self.silent_condition(filter, clause)?;
+            }
+            if let Some(Err(refusal)) = argument {
+                return Err(refusal);
+            }
+        }
+        let argument = argument.and_then(Result::ok);
+        constants::aggregate(listed.name, argument, clause).ok_or_else(refused)
+    }
+
+    fn silent_sub_link(&mut self, link: &pg::SubLink, node: &Node, clause: Clause) -> Typed {
+        let output = self
+            .sublinks
+            .get(&std::ptr::from_ref(link))
+            .cloned()
+            .ok_or_else(|| loud("a sub-select", node))?;
+        if let Some(refusal) = output.any_loud() {
+            return Err(refusal);
+        }
+        match pg::SubLinkType::try_from(link.sub_link_type) {
+            Ok(pg::SubLinkType::ExistsSublink) => Ok(Value::varying(oid::BOOL)),
+            Ok(pg::SubLinkType::AnySublink | pg::SubLinkType::AllSublink) => {
+                self.compared_with(link, &output, node, clause)
+            }
+            Ok(pg::SubLinkType::ExprSublink) if output.rows == Rows::AtMostOne => {
+                only_column(&output, node)
+            }
+            Ok(pg::SubLinkType::ExprSublink) => {
+                Err(loud("a sub-select that may give several rows", node))
+            }
+            Ok(pg::SubLinkType::ArraySublink) => {
+                let element = only_column(&output, node)?;
+                let array = types::array_of(self.catalog(), element.oid);
+                array
+                    .map(|array| Value {
+                        oid: array.oid,
+                        ..element
+                    })
+                    .ok_or_else(|| loud("an array", node))
+            }
+            Ok(
+                pg::SubLinkType::Undefined
+                | pg::SubLinkType::RowcompareSublink
+                | pg::SubLinkType::MultiexprSublink
+                | pg::SubLinkType::CteSublink,
+            )
+            | Err(_) => Err(loud("a sub-select", node)),
+        }
+    }
+
+    /// `x IN (SELECT ..)`, `(x, y) = ANY (SELECT ..)`.
+    fn compared_with(
+        &mut self,
+        link: &pg::SubLink,
+        output: &Output,
+        node: &Node,
+        clause: Clause,
+    ) -> Typed {
+        let operator = if link.oper_name.is_empty() {
+            Some("=")
+        } else {
+            operator_name(&link.oper_name)
+        };
+        let (Some(operator), Some(tested)) = (operator, &link.testexpr) else {
+            return Err(loud("a comparison with a sub-select", node));
+        };
+        let tested: Vec<&Node> = match &tested.node {
+            Some(NodeEnum::RowExpr(row)) => row.args.iter().collect(),
+            Some(_) | None => vec![tested],
+        };
+        if output.extent == Extent::Open || tested.len() != output.columns.len() {
+            return Err(loud("a comparison with a sub-select", node));
+        }
+        for (tested, column) in tested.into_iter().zip(&output.columns) {
+            let left = self.silent(tested, clause)?;
+            let right = column.value.clone()?;
+            self.operate(operator, left, right, node)?;
+        }
+        Ok(Value::varying(oid::BOOL))
+    }
+}
+
+fn only_column(output: &Output, node: &Node) -> Typed {
+    match (output.extent, output.columns.as_slice()) {
+        (Extent::Complete, [column]) => column.value.clone().map(|value| Value {
+            origin: Origin::Varying,
+            untyped: None,
+            ..value
+        }),
+        (Extent::Complete | Extent::Open, _) => Err(loud("a sub-select", node)),
+    }
+}
+
+/// AND, OR and NOT of nothing but constants is constant; nobody asks.
+fn truth(_arguments: &[Node]) -> Value {
+    Value::varying(oid::BOOL)
+}
+
+/// The operator of a name that may be `pg_catalog.operator`.
+fn operator_name(names: &[Node]) -> Option<&str> {
+    match path(names)?.as_slice() {
+        [name] | ["pg_catalog", name] => Some(*name),
+        _ => None,
+    }
+}
+
+/// Entries that ask for the same type on both sides.
+fn is_twice(name: &str) -> bool {
+    matches!(name, "enum" | "array")
+}
+
+/// What an untyped operand becomes next to this type: `varchar` has no operators of its own.
+fn comparable(type_oid: Oid) -> Oid {
+    if type_oid == oid::VARCHAR {
+        oid::TEXT
+    } else {
+        type_oid
+    }
+}
+
+/// Types that IN may mix without converting a column in a way that fails.
+fn number_family(type_oid: Oid) -> Oid {
+    match type_oid {
+        oid::INT2 | oid::INT4 | oid::INT8 | oid::NUMERIC => oid::NUMERIC,
+        other => other,
+    }
+}
+
+/// Whether every value of one type is one of the other.
+fn widens(from: Oid, to: Oid) -> bool {
+    from == to
+        || matches!(
+            (from, to),
+            (oid::INT2, oid::INT4 | oid::INT8 | oid::NUMERIC)
+                | (oid::INT4, oid::INT8 | oid::NUMERIC)
+                | (oid::INT8, oid::NUMERIC)
+                | (oid::VARCHAR, oid::TEXT)
+                | (oid::TEXT, oid::VARCHAR)
+        )
+}
+
+/// Where an expression stands in the client's text.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "a refusal without a position is still a refusal"
+)]
+fn location(node: &Node) -> Option<usize> {
+    let at = match node.node.as_ref()? {
+        NodeEnum::ColumnRef(node) => node.location,
+        NodeEnum::ParamRef(node) => node.location,
+        NodeEnum::AConst(node) => node.location,
+        NodeEnum::TypeCast(node) => node.location,
+        NodeEnum::AExpr(node) => node.location,
+        NodeEnum::BoolExpr(node) => node.location,
+        NodeEnum::NullTest(node) => node.location,
+        NodeEnum::BooleanTest(node) => node.location,
+        NodeEnum::FuncCall(node) => node.location,
+        NodeEnum::SubLink(node) => node.location,
+        NodeEnum::CoalesceExpr(node) => node.location,
+        NodeEnum::CaseExpr(node) => node.location,
+        NodeEnum::MinMaxExpr(node) => node.location,
+        NodeEnum::CollateClause(node) => node.location,
+        NodeEnum::SqlvalueFunction(node) => node.location,
+        NodeEnum::AArrayExpr(node) => node.location,
+        NodeEnum::RowExpr(node) => node.location,
+        _ => return None,
+    };
+    usize::try_from(at).ok()
+}
+
+/// Something that is not silent.
+pub(super) fn loud(what: &str, node: &Node) -> Refusal {
+    let what = what.to_owned();
+    refuse(Reason::ConditionNotSilent { what }, location(node))
+}

@@ -1,0 +1,274 @@
+//! Target lists, in lockstep, and what their columns are called.
+
+use pg_query::protobuf as pg;
+use pg_query::{Node, NodeEnum};
+
+use super::expression::{reference, sent_as};
+use super::proof::{
+    Checked, Pair, Proof, anywhere, both, column_path, differs, empty, equal, path, position,
+    refuse, unsupported,
+};
+use super::scope::{self, Extent, Found, Item, Reference};
+use super::types::{Column, Typed, Value};
+use crate::catalog::oid;
+use crate::tenant::TenantType;
+
+/// A target list as it is walked.
+struct Walk<'p> {
+    rewritten: std::slice::Iter<'p, Node>,
+    columns: Vec<Column>,
+    extent: Extent,
+}
+
+impl Proof<'_> {
+    /// Compares two target lists. With `added`, the rewritten one has the tenant's value at its end.
+    pub(super) fn targets(
+        &mut self,
+        pair: Pair<'_, Vec<Node>>,
+        added: Option<TenantType>,
+    ) -> Checked<(Vec<Column>, Extent)> {
+        let mut walk = Walk {
+            rewritten: pair.1.iter(),
+            columns: Vec::new(),
+            extent: Extent::Complete,
+        };
+        for original in pair.0 {
+            let Some(NodeEnum::ResTarget(original)) = &original.node else {
+                return Err(differs("a target list"));
+            };
+            match star_of(original) {
+                Some(star) => self.star(star, &mut walk)?,
+                None => self.target(original, &mut walk)?,
+            }
+        }
+        if let Some(column_type) = added {
+            let value = plain_target(walk.rewritten.next())?;
+            self.slot(value, column_type)?;
+        }
+        if walk.rewritten.next().is_some() {
+            return Err(differs("a target list"));
+        }
+        Ok((walk.columns, walk.extent))
+    }
+
+    fn target(&mut self, original: &pg::ResTarget, walk: &mut Walk<'_>) -> Checked {
+        let Some(Some(NodeEnum::ResTarget(rewritten))) =
+            walk.rewritten.next().map(|rewritten| &rewritten.node)
+        else {
+            return Err(differs("a target list"));
+        };
+        both!(ResTarget, original, rewritten, { name, indirection, val, location });
+        anywhere(location);
+        equal(name, "the name of an output column")?;
+        empty(indirection, "a target of this form")?;
+        let (Some(value), Some(sent)) = val else {
+            return Err(differs("a target list"));
+        };
+        self.expression(value, sent)?;
+        if let Some(row) = expanded_row(value) {
+            match reference(&row.fields).map(|row| scope::resolve(&self.levels, row)) {
+                Some(Ok(Found::Row(item))) => {
+                    walk.columns.extend(item.columns.iter().cloned());
+                    if item.extent == Extent::Open {
+                        walk.extent = Extent::Open;
+                    }
+                }
+                Some(_) | None => walk.extent = Extent::Open,
+            }
+            return Ok(());
+        }
+        if is_expanded(value) {
+            walk.extent = Extent::Open;
+            return Ok(());
+        }
+        let computed = self.result(value);
+        let name = if name.0.is_empty() {
+            column_name(value)
+        } else {
+            Some(name.0.clone())
+        };
+        if name.is_none() {
+            walk.extent = Extent::Open;
+        }
+        walk.columns.push(Column {
+            name: name.unwrap_or_else(|| "?column?".to_owned()),
+            value: computed,
+        });
+        Ok(())
+    }
+
+    /// What a column of a query's result holds: an untyped literal becomes text.
+    pub(super) fn result(&mut self, node: &Node) -> Typed {
+        let value = self.silent_value(node)?;
+        if value.oid == oid::UNKNOWN {
+            self.use_as(value.untyped, oid::TEXT);
+            return Ok(Value {
+                oid: oid::TEXT,
+                untyped: None,
+                ..value
+            });
+        }
+        Ok(value)
+    }
+
+    /// Compares `*` or `alias.*` with what is sent for it: itself, or the columns that it stands for,
+    /// where a table without a fence would show its tenant column.
+    fn star(&mut self, star: &pg::ColumnRef, walk: &mut Walk<'_>) -> Checked {
+        let pg::ColumnRef { fields, location } = star;
+        let at = position((location, location));
+        let named = reference(fields).ok_or_else(|| unsupported("* of four names"))?;
+        let Some(table) = named.table else {
+            return self.whole_star(fields, walk);
+        };
+        let item = scope::range_entry(&self.levels, named.schema, table)
+            .map_err(|reason| refuse(reason, at))?;
+        if item.hidden.is_some() {
+            expanded(item, walk)?;
+        } else {
+            let sent = plain_target(walk.rewritten.next())?;
+            sent_star(fields, sent, named)?;
+        }
+        walk.columns.extend(item.columns.iter().cloned());
+        if item.extent == Extent::Open {
+            walk.extent = Extent::Open;
+        }
+        Ok(())
+    }
+
+    fn whole_star(&mut self, fields: &Vec<Node>, walk: &mut Walk<'_>) -> Checked {
+        let level = self.level()?;
+        if level.items.iter().any(|item| item.hidden.is_some()) {
+            for item in &level.items {
+                if item.hidden.is_some() {
+                    expanded(item, walk)?;
+                } else {
+                    let alias = item.name.as_deref();
+                    let table = alias.ok_or_else(|| differs("* of a table without a name"))?;
+                    let named = Reference {
+                        schema: None,
+                        table: Some(table),
+                        column: None,
+                    };
+                    sent_star(fields, plain_target(walk.rewritten.next())?, named)?;
+                }
+            }
+        } else {
+            let named = Reference {
+                schema: None,
+                table: None,
+                column: None,
+            };
+            sent_star(fields, plain_target(walk.rewritten.next())?, named)?;
+        }
+        walk.columns.extend(level.star.columns.iter().cloned());
+        if level.star.extent == Extent::Open {
+            walk.extent = Extent::Open;
+        }
+        Ok(())
+    }
+}
+
+/// Recognises the visible columns of a table, in order, each with its alias.
+fn expanded(item: &Item, walk: &mut Walk<'_>) -> Checked {
+    let wrong = || differs("the columns that * stands for");
+    let alias = item.name.as_deref().ok_or_else(wrong)?;
+    for column in &item.columns {
+        let sent = plain_target(walk.rewritten.next())?;
+        if column_path(sent).as_deref() != Some(&[alias, &column.name]) {
+            return Err(wrong());
+        }
+    }
+    Ok(())
+}
+
+fn sent_star(fields: &Vec<Node>, sent: &Node, named: Reference<'_>) -> Checked {
+    match &sent.node {
+        Some(NodeEnum::ColumnRef(pg::ColumnRef {
+            fields: sent,
+            location: _,
+        })) => sent_as((fields, sent), named),
+        Some(_) | None => Err(differs("*")),
+    }
+}
+
+/// The value of a target without a name.
+fn plain_target(target: Option<&Node>) -> Checked<&Node> {
+    let wrong = || differs("a target list");
+    let Some(Some(NodeEnum::ResTarget(target))) = target.map(|target| &target.node) else {
+        return Err(wrong());
+    };
+    let pg::ResTarget {
+        name,
+        indirection,
+        val,
+        location: _,
+    } = &**target;
+    match val {
+        Some(value) if name.is_empty() && indirection.is_empty() => Ok(value),
+        Some(_) | None => Err(wrong()),
+    }
+}
+
+/// `*` or `alias.*` as a target.
+fn star_of(target: &pg::ResTarget) -> Option<&pg::ColumnRef> {
+    let Some(NodeEnum::ColumnRef(column)) = &target.val.as_ref()?.node else {
+        return None;
+    };
+    let last = column.fields.last()?;
+    matches!(&last.node, Some(NodeEnum::AStar(_))).then_some(column)
+}
+
+/// Whether a target is `(..).*`.
+fn is_expanded(value: &Node) -> bool {
+    let Some(NodeEnum::AIndirection(indirection)) = &value.node else {
+        return false;
+    };
+    let last = indirection.indirection.last();
+    last.is_some_and(|last| matches!(&last.node, Some(NodeEnum::AStar(_))))
+}
+
+/// The reference `row` of a target `(row).*`.
+fn expanded_row(value: &Node) -> Option<&pg::ColumnRef> {
+    let Some(NodeEnum::AIndirection(indirection)) = &value.node else {
+        return None;
+    };
+    match &indirection.arg.as_ref()?.node {
+        Some(NodeEnum::ColumnRef(row)) if is_expanded(value) => Some(row),
+        Some(_) | None => None,
+    }
+}
+
+/// The name that PostgreSQL gives to a result column, as `FigureColname` finds it; none where that is
+/// not told here.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "a name that is not known makes the result's columns not all known"
+)]
+fn column_name(value: &Node) -> Option<String> {
+    match value.node.as_ref()? {
+        NodeEnum::ColumnRef(column) => Some((*path(&column.fields)?.last()?).to_owned()),
+        NodeEnum::FuncCall(call) => Some((*path(&call.funcname)?.last()?).to_owned()),
+        NodeEnum::CollateClause(collate) => column_name(collate.arg.as_ref()?),
+        NodeEnum::TypeCast(cast) => match column_name(cast.arg.as_ref()?) {
+            Some(name) if name != "?column?" => Some(name),
+            Some(_) => Some((*path(&cast.type_name.as_ref()?.names)?.last()?).to_owned()),
+            None => None,
+        },
+        NodeEnum::AConst(_) | NodeEnum::ParamRef(_) | NodeEnum::BoolExpr(_) => {
+            Some("?column?".to_owned())
+        }
+        NodeEnum::NullTest(_) | NodeEnum::BooleanTest(_) => Some("?column?".to_owned()),
+        NodeEnum::AExpr(operation) => {
+            if operation.kind == i32::from(pg::AExprKind::AexprNullif) {
+                Some("nullif".to_owned())
+            } else {
+                Some("?column?".to_owned())
+            }
+        }
+        NodeEnum::CoalesceExpr(_) => Some("coalesce".to_owned()),
+        NodeEnum::AArrayExpr(_) => Some("array".to_owned()),
+        NodeEnum::RowExpr(_) => Some("row".to_owned()),
+        NodeEnum::GroupingFunc(_) => Some("grouping".to_owned()),
+        _ => None,
+    }
+}

@@ -1,0 +1,250 @@
+//! Pairs of statements, as a client writes them and as they are sent, from `pairs.txt`.
+
+use super::{Claim, verify};
+use crate::catalog::{Catalog, Oid, RelationName};
+use crate::isolate::refusal::Refusal;
+use crate::isolate::template::{Slot, Template};
+use crate::tenant::{
+    Classified, Policy, TablePolicy, TenantKey, TenantType, TrustedTrigger, Unlisted,
+};
+
+const CATALOG: &str = include_str!("../../tests/data/catalog.json");
+const PAIRS: &str = include_str!("tests/pairs.txt");
+
+fn classified() -> Classified {
+    let catalog: Catalog = serde_json::from_str(CATALOG).unwrap();
+    let trigger = |name: &str, table: &str| TrustedTrigger {
+        name: name.to_owned(),
+        table: RelationName::new("public", table),
+    };
+    let policy = Policy {
+        tenant_column: "tenant_id".to_owned(),
+        unlisted: Unlisted::ByColumn,
+        tables: [(
+            RelationName::new("public", "countries"),
+            TablePolicy::Shared { writable: false },
+        )]
+        .into(),
+        trusted_functions: vec!["public.fmt_money(numeric)".to_owned()],
+        trusted_triggers: vec![
+            trigger("orders_audit", "orders"),
+            trigger("customers_touch", "customers"),
+        ],
+        explain_costs: false,
+    };
+    Classified::new(catalog, policy)
+}
+
+/// The text with `{int4}` as slots.
+fn template(original: &str, sent: &str, declared: usize) -> Template {
+    let highest = pg_query::scan_tokens(original)
+        .unwrap_or_default()
+        .iter()
+        .filter(|token| token.token() == pg_query::protobuf::Token::Param)
+        .filter_map(|token| {
+            let (start, end) = (token.start + 1, token.end);
+            original[usize::try_from(start).unwrap()..usize::try_from(end).unwrap()]
+                .parse::<u16>()
+                .ok()
+        })
+        .max()
+        .unwrap_or(0)
+        .max(u16::try_from(declared).unwrap());
+    let types = [
+        TenantType::Int2,
+        TenantType::Int4,
+        TenantType::Int8,
+        TenantType::Text,
+        TenantType::Uuid,
+    ];
+    let mut template = Template {
+        text: String::new(),
+        client_parameters: highest,
+        tenant_parameters: Vec::new(),
+        slots: Vec::new(),
+    };
+    let mut rest = sent;
+    while let Some((before, after)) = rest.split_once('{') {
+        let marked = after.split_once('}').and_then(|(name, after)| {
+            let found = types.iter().find(|kind| kind.name() == name)?;
+            Some((*found, after))
+        });
+        template.text.push_str(before);
+        let Some((slot_type, after)) = marked else {
+            template.text.push('{');
+            rest = after;
+            continue;
+        };
+        let known = template
+            .tenant_parameters
+            .iter()
+            .position(|t| *t == slot_type);
+        let index = known.unwrap_or_else(|| {
+            template.tenant_parameters.push(slot_type);
+            template.tenant_parameters.len() - 1
+        });
+        let number = highest + 1 + u16::try_from(index).unwrap();
+        template.slots.push(Slot {
+            offset: template.text.len(),
+            number,
+            slot_type,
+        });
+        template
+            .text
+            .push_str(&format!("${number}::pg_catalog.{}", slot_type.name()));
+        rest = after;
+    }
+    template.text.push_str(rest);
+    template
+}
+
+fn outcome(
+    original: &str,
+    sent: &str,
+    declared: &[Oid],
+) -> Result<super::VerifiedStatement, Refusal> {
+    let template = template(original, sent, declared.len());
+    let tokens: Vec<(usize, usize)> = pg_query::scan_tokens(original)
+        .unwrap_or_default()
+        .iter()
+        .filter(|token| {
+            !matches!(
+                token.token(),
+                pg_query::protobuf::Token::SqlComment | pg_query::protobuf::Token::CComment
+            )
+        })
+        .map(|token| {
+            (
+                usize::try_from(token.start).unwrap(),
+                usize::try_from(token.end).unwrap(),
+            )
+        })
+        .collect();
+    verify(&Claim {
+        original,
+        tokens: &tokens,
+        reprinted: original,
+        template: &template,
+        declared_types: declared,
+        classified: &classified(),
+    })
+}
+
+/// `< original`, `? declared types`, `> sent` (`> =` for the original), `! part of the refusal`.
+#[test]
+fn pairs_are_accepted_or_refused_as_they_should() {
+    let mut faults = Vec::new();
+    let mut checked = 0;
+    for block in PAIRS.split("\n\n") {
+        let field = |mark: &str| {
+            let lines = block.lines().filter_map(|line| line.strip_prefix(mark));
+            lines.collect::<Vec<_>>().join("\n")
+        };
+        let (original, sent, refused) = (field("< "), field("> "), field("! "));
+        if original.is_empty() {
+            continue;
+        }
+        let declared: Vec<Oid> = field("? ")
+            .split_whitespace()
+            .map(|type_oid| type_oid.parse().unwrap())
+            .collect();
+        let sent = if sent == "=" { original.clone() } else { sent };
+        let got = outcome(&original, &sent, &declared);
+        checked += 1;
+        match (&got, refused.is_empty()) {
+            (Ok(_), true) => {}
+            (Err(refusal), false) if refusal.to_string().contains(&refused) => {}
+            (Ok(_), false) => {
+                faults.push(format!("accepted, not {refused}:\n  {original}\n  {sent}"))
+            }
+            (Err(refusal), _) => faults.push(format!(
+                "{refusal} at {:?}, not {refused:?}:\n  {original}\n  {sent}",
+                refusal.position
+            )),
+        }
+    }
+    assert!(checked > 100, "{checked} pairs only");
+    assert!(
+        faults.is_empty(),
+        "{} faults\n{}",
+        faults.len(),
+        faults.join("\n")
+    );
+}
+
+#[test]
+fn the_tenant_is_put_into_its_slots_only() {
+    let sent = "SELECT '$1', id FROM (SELECT key, value FROM public.settings \
+                WHERE settings.tenant_id OPERATOR(pg_catalog.=) {int4}) AS settings";
+    let original = "SELECT '$1', id FROM settings";
+    let proved = outcome(original, &sent.replace("id FROM", "key FROM"), &[]);
+    assert!(proved.is_err());
+    let original = "SELECT '$1', key FROM settings";
+    let proved = outcome(original, &sent.replace("id FROM", "key FROM"), &[]).unwrap();
+    let filled = proved.with_tenant(&TenantKey::Integer(-7)).unwrap();
+    assert_eq!(filled, proved.text().replace("$1::", "'-7'::"));
+    assert!(proved.with_tenant(&TenantKey::Text("x".into())).is_err());
+}
+
+#[test]
+fn words_must_agree() {
+    let template = template("SELECT 1", "SELECT 1", 0);
+    let claim = |original: &'static str, tokens: &'static [(usize, usize)]| {
+        verify(&Claim {
+            original,
+            tokens,
+            reprinted: "SELECT 1",
+            template: &template,
+            declared_types: &[],
+            classified: &classified(),
+        })
+        .map_err(|refusal| refusal.code())
+        .map(|_| ())
+    };
+    assert_eq!(claim("SELECT 1", &[(0, 6), (7, 8)]), Ok(()));
+    assert_eq!(claim("SELECT /* 2 */ 1", &[(0, 6), (15, 16)]), Ok(()));
+    assert_eq!(claim("SELECT 1", &[(0, 6), (7, 8), (8, 9)]), Err("TN1003"));
+    assert_eq!(claim("SELECT 1", &[(0, 6)]), Err("TN1003"));
+    assert_eq!(claim("SELECT 2", &[(0, 6), (7, 8)]), Err("TN1005"));
+    assert_eq!(claim("SELECT \0", &[(0, 6), (7, 8)]), Err("TN1001"));
+    assert_eq!(claim("SELECT '", &[(0, 6), (7, 8)]), Err("TN1002"));
+    assert_eq!(
+        claim("SELECT FROM FROM", &[(0, 6), (7, 11), (12, 16)]),
+        Err("TN1002")
+    );
+    assert_eq!(claim("SELECT $0", &[(0, 6), (7, 9)]), Err("TN1007"));
+    assert_eq!(claim("SELECT $65530", &[(0, 6), (7, 13)]), Err("TN1007"));
+    assert_eq!(claim("SELECT 0x1F", &[(0, 6), (7, 11)]), Err("TN1004"));
+}
+
+#[test]
+fn deep_statements_are_refused_without_harm() {
+    for (text, deep) in [
+        (
+            format!("SELECT {}1{}", "(".repeat(5_000), ")".repeat(5_000)),
+            true,
+        ),
+        (format!("SELECT 1{}", "+1".repeat(50_000)), true),
+        (format!("SELECT {} true", "NOT ".repeat(5_000)), true),
+        (format!("SELECT {}1", "- ".repeat(5_000)), true),
+        (format!("SELECT 1{}", " UNION SELECT 1".repeat(5_000)), true),
+        (format!("SELECT 1{}", "+1".repeat(400)), false),
+        (
+            format!("SELECT 1{}", "::pg_catalog.int4".repeat(300)),
+            false,
+        ),
+        (
+            format!("SELECT {}1{}", "(SELECT ".repeat(250), ")".repeat(250)),
+            false,
+        ),
+        (
+            format!("SELECT 1 WHERE true{}", " OR true".repeat(5_000)),
+            false,
+        ),
+        (format!("SELECT 1{}", ", 1".repeat(5_000)), false),
+    ] {
+        let code = outcome(&text, &text, &[]).map(|_| ()).map_err(|r| r.code());
+        let start: String = text.chars().take(40).collect();
+        assert_eq!(code, if deep { Err("TN1006") } else { Ok(()) }, "{start}");
+    }
+}

@@ -1,0 +1,156 @@
+//! What is known of a value without asking the server.
+
+use crate::catalog::{Catalog, Oid, Type, TypeKind, oid};
+use crate::isolate::refusal::Refusal;
+
+/// Whether a value depends on rows.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Origin {
+    /// A literal, a bound parameter, or the clock.
+    Constant,
+    /// Anything else.
+    Varying,
+}
+
+/// An untyped parameter of the client, at one place.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Untyped {
+    /// Its number.
+    pub(super) number: u16,
+    /// Where it stands in the client's text.
+    pub(super) location: i32,
+}
+
+/// A value that can be computed without failing, warning or acting.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Value {
+    /// Its type, domains taken off; [`oid::UNKNOWN`] for a literal or parameter without a type.
+    pub(super) oid: Oid,
+    /// The collation of the column that it is, or 0.
+    pub(super) collation: Oid,
+    /// The modifier of the column that it is, such as a precision; or -1.
+    pub(super) typmod: i32,
+    /// Where it comes from.
+    pub(super) origin: Origin,
+    /// The parameter that it is, if the client left its type open.
+    pub(super) untyped: Option<Untyped>,
+}
+
+/// A value, or why computing it is not silent.
+pub(super) type Typed = Result<Value, Refusal>;
+
+/// A column of a range entry or of a query's result.
+#[derive(Clone, Debug)]
+pub(super) struct Column {
+    /// Its name.
+    pub(super) name: String,
+    /// What it holds.
+    pub(super) value: Typed,
+}
+
+/// The type of a value whose type nothing tells.
+pub(super) const OPAQUE: Oid = 0;
+
+/// Domains over domains: more than this are not followed.
+const DOMAINS_MAX: usize = 16;
+
+impl Value {
+    /// A constant of this type.
+    pub(super) fn constant(oid: Oid) -> Self {
+        Self {
+            oid,
+            collation: 0,
+            typmod: -1,
+            origin: Origin::Constant,
+            untyped: None,
+        }
+    }
+
+    /// A computed value of this type.
+    pub(super) fn varying(oid: Oid) -> Self {
+        Self {
+            origin: Origin::Varying,
+            ..Self::constant(oid)
+        }
+    }
+}
+
+/// The type under a domain.
+pub(super) fn base(catalog: &Catalog, type_oid: Oid) -> Oid {
+    let mut base = type_oid;
+    for _ in 0..DOMAINS_MAX {
+        match catalog.type_by_oid(base).map(|found| found.kind) {
+            Some(TypeKind::Domain(under)) => base = under,
+            Some(
+                TypeKind::Array(_)
+                | TypeKind::Base
+                | TypeKind::Composite
+                | TypeKind::Enum
+                | TypeKind::Multirange
+                | TypeKind::Pseudo
+                | TypeKind::Range,
+            ) => return base,
+            None => return OPAQUE,
+        }
+    }
+    OPAQUE
+}
+
+/// The elements' type, if this is an array.
+pub(super) fn element(catalog: &Catalog, type_oid: Oid) -> Option<Oid> {
+    match catalog.type_by_oid(type_oid)?.kind {
+        TypeKind::Array(element) => Some(base(catalog, element)),
+        TypeKind::Base
+        | TypeKind::Composite
+        | TypeKind::Domain(_)
+        | TypeKind::Enum
+        | TypeKind::Multirange
+        | TypeKind::Pseudo
+        | TypeKind::Range => None,
+    }
+}
+
+/// The array type over an element type.
+pub(super) fn array_of(catalog: &Catalog, element: Oid) -> Option<&Type> {
+    catalog
+        .types
+        .iter()
+        .find(|candidate| candidate.kind == TypeKind::Array(element))
+}
+
+/// Whether values of this type are compared by a collation.
+pub(super) fn is_text(type_oid: Oid) -> bool {
+    matches!(type_oid, oid::TEXT | oid::VARCHAR | oid::BPCHAR | oid::NAME)
+}
+
+/// Types whose comparisons with one another are all silent.
+pub(super) fn family(type_oid: Oid) -> Oid {
+    match type_oid {
+        oid::INT2 | oid::INT4 | oid::INT8 => oid::INT8,
+        oid::TEXT | oid::VARCHAR | oid::BPCHAR => oid::TEXT,
+        oid::DATE | oid::TIMESTAMP | oid::TIMESTAMPTZ => oid::TIMESTAMPTZ,
+        other => other,
+    }
+}
+
+/// The value of a column to which two queries, or two rows, contribute.
+pub(super) fn united(one: &Typed, other: &Typed) -> Typed {
+    match (one, other) {
+        (Ok(one), Ok(other)) if one.oid == other.oid && one.collation == other.collation => {
+            Ok(Value {
+                untyped: None,
+                ..*if one.origin == Origin::Varying {
+                    one
+                } else {
+                    other
+                }
+            })
+        }
+        // The conversion of one of them could fail.
+        (Ok(_), Ok(_)) => Err(crate::isolate::refusal::Reason::ConditionNotSilent {
+            what: "a column of two types".to_owned(),
+        }
+        .into()),
+        (Err(refusal), _) | (_, Err(refusal)) => Err(refusal.clone()),
+    }
+}

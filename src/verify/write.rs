@@ -1,0 +1,526 @@
+//! INSERT, UPDATE and DELETE, in lockstep.
+//!
+//! # Invariants
+//! 1. A target that belongs to tenants is guarded, or gets the tenant's value as its last column.
+//! 2. A table is written only if nothing that the write sets off can reach beyond the tenant.
+
+use pg_query::protobuf as pg;
+use pg_query::{Node, NodeEnum};
+
+use super::from::{Table, direct_test, nothing_else, qualified};
+use super::proof::{
+    Checked, Pair, Proof, anywhere, both, differs, empty, equal, position, refuse, unsupported,
+};
+use super::reading;
+use super::scope::{Extent, Item, Level, Locks, Output, Rows, Tenancy, Test};
+use super::silent::Clause;
+use crate::catalog::Relation;
+use crate::isolate::refusal::Reason;
+use crate::tenant::Class;
+
+/// The table that a statement writes.
+struct Target<'c> {
+    relation: &'c Relation,
+    /// The tenant's test on it, if it belongs to tenants.
+    test: Option<Test>,
+}
+
+impl Target<'_> {
+    fn tests(&self) -> Vec<Test> {
+        self.test.iter().cloned().collect()
+    }
+}
+
+impl<'a> Proof<'a> {
+    /// Compares two statements about data.
+    pub(super) fn data_statement(
+        &mut self,
+        original: &NodeEnum,
+        rewritten: &NodeEnum,
+    ) -> Checked<Output> {
+        let visible = self.ctes.len();
+        let output = reading::deeper(|| match (original, rewritten) {
+            (NodeEnum::SelectStmt(o), NodeEnum::SelectStmt(r)) => self.select(o, r, None),
+            (NodeEnum::InsertStmt(o), NodeEnum::InsertStmt(r)) => self.insert(o, r),
+            (NodeEnum::UpdateStmt(o), NodeEnum::UpdateStmt(r)) => self.update(o, r),
+            (NodeEnum::DeleteStmt(o), NodeEnum::DeleteStmt(r)) => self.delete(o, r),
+            _ => {
+                super::session::permitted(original)?;
+                Err(differs("the kind of statement"))
+            }
+        })?;
+        self.ctes.truncate(visible);
+        Ok(output)
+    }
+
+    fn update(&mut self, original: &pg::UpdateStmt, rewritten: &pg::UpdateStmt) -> Checked<Output> {
+        both!(UpdateStmt, original, rewritten, {
+            relation, target_list, where_clause, from_clause, returning_clause, with_clause
+        });
+        self.with(with_clause)?;
+        self.levels.push(Level::new(Tenancy::Free));
+        let target = self.target_table(relation)?;
+        self.guarded(&target)?;
+        self.from_clause(from_clause)?;
+        self.assignments(target_list, &target)?;
+        let tests = std::mem::take(&mut self.level()?.tests);
+        self.condition(where_clause, &tests, Clause::Where)?;
+        self.returning(returning_clause)
+    }
+
+    fn delete(&mut self, original: &pg::DeleteStmt, rewritten: &pg::DeleteStmt) -> Checked<Output> {
+        both!(DeleteStmt, original, rewritten, {
+            relation, using_clause, where_clause, returning_clause, with_clause
+        });
+        self.with(with_clause)?;
+        self.levels.push(Level::new(Tenancy::Free));
+        let target = self.target_table(relation)?;
+        self.guarded(&target)?;
+        self.from_clause(using_clause)?;
+        let tests = std::mem::take(&mut self.level()?.tests);
+        self.condition(where_clause, &tests, Clause::Where)?;
+        self.returning(returning_clause)
+    }
+
+    fn insert(&mut self, original: &pg::InsertStmt, rewritten: &pg::InsertStmt) -> Checked<Output> {
+        both!(InsertStmt, original, rewritten, {
+            relation, cols, select_stmt, on_conflict_clause, returning_clause, with_clause,
+            r#override
+        });
+        equal(r#override, "OVERRIDING")?;
+        self.with(with_clause)?;
+        let width = self.source(select_stmt, relation)?;
+        self.levels.push(Level::new(Tenancy::Free));
+        let target = self.target_table(relation)?;
+        self.insert_columns(cols, &target, width)?;
+        match on_conflict_clause {
+            (Some(original), Some(rewritten)) => self.conflict(original, rewritten, &target)?,
+            (None, None) => {}
+            (Some(_), None) | (None, Some(_)) => return Err(differs("ON CONFLICT")),
+        }
+        self.returning(returning_clause)
+    }
+
+    /// Resolves the target, whose name becomes the full one, and makes it the first range entry.
+    fn target_table(&mut self, pair: Pair<'_, Option<pg::RangeVar>>) -> Checked<Target<'a>> {
+        let (Some(original), Some(rewritten)) = pair else {
+            return Err(differs("the target of a write"));
+        };
+        let (relation, class) = self.writable(original)?;
+        qualified(original, rewritten, relation)?;
+        let mut target = Target {
+            relation,
+            test: None,
+        };
+        let mut item = self.item(original, relation, Tenancy::Free);
+        if let Class::Scoped(scoped) = class {
+            self.touched = Tenancy::Scoped;
+            item.hidden = Some(scoped.column.clone());
+            item.tenancy = Tenancy::Scoped;
+            let alias = item.name.clone().unwrap_or_default();
+            target.test = Some(direct_test(alias, relation, scoped));
+        }
+        let level = self.level()?;
+        let exposed = level.add(item);
+        level.star.append(exposed);
+        Ok(target)
+    }
+
+    /// The target of a write, if tenants may write it.
+    fn writable(&self, named: &pg::RangeVar) -> Checked<(&'a Relation, &'a Class)> {
+        let at = position((&named.location, &named.location));
+        let Table { relation, class } = self.table(named)?;
+        if let Class::Shared { writable: false } = class {
+            let reason = Reason::AsPostgres {
+                sqlstate: "42501",
+                message: format!("permission denied for table {}", relation.name.name),
+            };
+            return Err(refuse(reason, at));
+        }
+        if let Some(hazard) = self.classified().write_hazards(relation).into_iter().next() {
+            let relation = relation.name.to_string();
+            return Err(refuse(Reason::WriteNotAllowed { relation, hazard }, at));
+        }
+        Ok((relation, class))
+    }
+
+    /// The target's test is one of those that the WHERE clause must hold.
+    fn guarded(&mut self, target: &Target<'_>) -> Checked {
+        let tests = target.tests();
+        let level = self.level()?;
+        level.direct.extend(tests.iter().cloned());
+        level.tests.extend(tests);
+        Ok(())
+    }
+
+    fn returning(&mut self, pair: Pair<'_, Option<pg::ReturningClause>>) -> Checked<Output> {
+        let (columns, extent) = match pair {
+            (Some(original), Some(rewritten)) => {
+                both!(ReturningClause, original, rewritten, { options, exprs });
+                empty(options, "RETURNING WITH")?;
+                self.targets(exprs, None)?
+            }
+            (None, None) => (Vec::new(), Extent::Complete),
+            (Some(_), None) | (None, Some(_)) => return Err(differs("RETURNING")),
+        };
+        let mut output = self.settle(columns, extent, Rows::Any)?;
+        output.loud.get_or_insert(unsupported("a write"));
+        Ok(output)
+    }
+
+    /// Compares SET.
+    fn assignments(&mut self, pair: Pair<'_, Vec<Node>>, target: &Target<'_>) -> Checked {
+        if pair.0.len() != pair.1.len() {
+            return Err(differs("SET"));
+        }
+        let mut walked = None;
+        for (original, rewritten) in pair.0.iter().zip(pair.1) {
+            let (Some(NodeEnum::ResTarget(o)), Some(NodeEnum::ResTarget(r))) =
+                (&original.node, &rewritten.node)
+            else {
+                return Err(differs("SET"));
+            };
+            both!(ResTarget, o, r, { name, indirection, val, location });
+            self.assigned_column(name, target, position(location))?;
+            self.subscripts(indirection)?;
+            let (Some(value), Some(sent)) = val else {
+                return Err(differs("SET"));
+            };
+            match (&value.node, &sent.node) {
+                (Some(NodeEnum::MultiAssignRef(o)), Some(NodeEnum::MultiAssignRef(r))) => {
+                    both!(MultiAssignRef, o, r, { source, colno, ncolumns });
+                    equal(colno, "SET")?;
+                    equal(ncolumns, "SET")?;
+                    // The tree repeats the source for each column; it is one in the text.
+                    if walked != Some(source) {
+                        self.multiple_source(source)?;
+                        walked = Some(source);
+                    }
+                }
+                _ => self.assigned_value(value, sent, target, name.0)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn assigned_value(
+        &mut self,
+        value: &Node,
+        sent: &Node,
+        target: &Target<'_>,
+        column: &str,
+    ) -> Checked {
+        self.expression(value, sent)?;
+        if let (Some(NodeEnum::ParamRef(parameter)), Some(column)) =
+            (&value.node, target.relation.column(column))
+        {
+            let untyped = self.parameter(parameter)?.untyped;
+            let type_oid = super::types::base(self.catalog(), column.type_oid);
+            self.use_as(untyped, type_oid);
+        }
+        Ok(())
+    }
+
+    /// The source of `SET (a, b) = ..`.
+    fn multiple_source(&mut self, pair: Pair<'_, Option<Box<Node>>>) -> Checked {
+        let (Some(original), Some(rewritten)) = pair else {
+            return Err(differs("SET"));
+        };
+        match (&original.node, &rewritten.node) {
+            (Some(NodeEnum::SubLink(o)), Some(NodeEnum::SubLink(r))) => self.sub_link(o, r),
+            _ => self.expression(original, rewritten),
+        }
+    }
+
+    fn assigned_column(
+        &self,
+        name: Pair<'_, String>,
+        target: &Target<'_>,
+        at: Option<usize>,
+    ) -> Checked {
+        let is_hidden = target
+            .test
+            .as_ref()
+            .is_some_and(|test| test.column == *name.0);
+        if is_hidden {
+            let column = name.0.clone();
+            return Err(refuse(Reason::ColumnDoesNotExist { column }, at));
+        }
+        equal(name, "the name of a column")
+    }
+
+    /// `SET a[1] = ..`; fields of composite columns are not supported.
+    fn subscripts(&mut self, pair: Pair<'_, Vec<Node>>) -> Checked {
+        let plain = |node: &Node| matches!(&node.node, Some(NodeEnum::AIndices(_)));
+        if !pair.0.iter().all(plain) {
+            return Err(unsupported("a field as the target of an assignment"));
+        }
+        self.indirection(None, pair)
+    }
+
+    /// Compares the source of an INSERT, and returns its width: none if it is not known, 0 for
+    /// DEFAULT VALUES.
+    fn source(
+        &mut self,
+        pair: Pair<'_, Option<Box<Node>>>,
+        relation: Pair<'_, Option<pg::RangeVar>>,
+    ) -> Checked<Option<usize>> {
+        let Some(named) = relation.0 else {
+            return Err(differs("the target of a write"));
+        };
+        let (_, class) = self.writable(named)?;
+        let added = match class {
+            Class::Scoped(scoped) => Some(scoped.column_type),
+            Class::Shared { .. } | Class::Refused(_) => None,
+        };
+        match pair {
+            (Some(original), Some(rewritten)) => {
+                let (Some(NodeEnum::SelectStmt(o)), Some(NodeEnum::SelectStmt(r))) =
+                    (&original.node, &rewritten.node)
+                else {
+                    return Err(differs("the source of an INSERT"));
+                };
+                let output = self.select(o, r, added)?;
+                let known = output.extent == Extent::Complete;
+                Ok(known.then_some(output.columns.len()))
+            }
+            (None, Some(rewritten)) => {
+                let column_type = added.ok_or_else(|| differs("DEFAULT VALUES"))?;
+                let value = only_value(rewritten).ok_or_else(|| differs("DEFAULT VALUES"))?;
+                self.slot(value, column_type)?;
+                Ok(Some(0))
+            }
+            (None, None) if added.is_none() => Ok(Some(0)),
+            (None, None) | (Some(_), None) => Err(differs("the source of an INSERT")),
+        }
+    }
+
+    /// Compares the column list of an INSERT, which ends with the tenant column.
+    fn insert_columns(
+        &mut self,
+        pair: Pair<'_, Vec<Node>>,
+        target: &Target<'_>,
+        width: Option<usize>,
+    ) -> Checked {
+        let (original, rewritten) = pair;
+        let Some(test) = &target.test else {
+            return self.listed_columns(original, rewritten, target);
+        };
+        let wrong = || differs("the columns of an INSERT");
+        let (last, kept) = rewritten.split_last().ok_or_else(wrong)?;
+        if plain_column(last) != Some(&test.column) {
+            return Err(wrong());
+        }
+        if !original.is_empty() {
+            return self.listed_columns(original, kept, target);
+        }
+        let Some(width) = width else {
+            return Err(unsupported(
+                "INSERT without a column list from a query whose columns are not all known",
+            ));
+        };
+        let visible = self.classified().visible_columns(target.relation);
+        let Some((used, _)) = visible.split_at_checked(width) else {
+            let reason = Reason::AsPostgres {
+                sqlstate: "42601",
+                message: "INSERT has more expressions than target columns".to_owned(),
+            };
+            return Err(reason.into());
+        };
+        let names = used.iter().map(|column| Some(column.name.as_str()));
+        if kept
+            .iter()
+            .map(|node| plain_column(node).map(String::as_str))
+            .eq(names)
+        {
+            Ok(())
+        } else {
+            Err(wrong())
+        }
+    }
+
+    fn listed_columns(
+        &mut self,
+        original: &[Node],
+        rewritten: &[Node],
+        target: &Target<'_>,
+    ) -> Checked {
+        if original.len() != rewritten.len() {
+            return Err(differs("the columns of an INSERT"));
+        }
+        for (original, rewritten) in original.iter().zip(rewritten) {
+            let (Some(NodeEnum::ResTarget(o)), Some(NodeEnum::ResTarget(r))) =
+                (&original.node, &rewritten.node)
+            else {
+                return Err(differs("the columns of an INSERT"));
+            };
+            both!(ResTarget, o, r, { name, indirection, val, location });
+            self.assigned_column(name, target, position(location))?;
+            self.subscripts(indirection)?;
+            equal(val, "the columns of an INSERT")?;
+        }
+        Ok(())
+    }
+
+    fn conflict(
+        &mut self,
+        original: &pg::OnConflictClause,
+        rewritten: &pg::OnConflictClause,
+        target: &Target<'_>,
+    ) -> Checked {
+        both!(OnConflictClause, original, rewritten, {
+            action, infer, target_list, where_clause, location
+        });
+        anywhere(location);
+        equal(action, "ON CONFLICT")?;
+        match infer {
+            (Some(original), Some(rewritten)) => self.inference(original, rewritten, target)?,
+            (None, None) => {}
+            (Some(_), None) | (None, Some(_)) => return Err(differs("ON CONFLICT")),
+        }
+        let updates = *action.0 == i32::from(pg::OnConflictAction::OnconflictUpdate);
+        let excluded = self.excluded(target)?;
+        self.assignments(target_list, target)?;
+        let tests = if updates { target.tests() } else { Vec::new() };
+        self.condition(where_clause, &tests, Clause::Where)?;
+        let level = self.level()?;
+        level.items.truncate(excluded);
+        Ok(())
+    }
+
+    /// Makes `excluded` visible. Returns how many range entries were so before.
+    fn excluded(&mut self, target: &Target<'_>) -> Checked<usize> {
+        let hidden = target.test.as_ref().map(|test| test.column.clone());
+        let level = self.level()?;
+        let before = level.items.len();
+        let columns = level.items.first().map(|item| item.columns.clone());
+        level.items.push(Item {
+            name: Some("excluded".to_owned()),
+            relation: None,
+            columns: columns.unwrap_or_default(),
+            extent: Extent::Complete,
+            merged: Vec::new(),
+            hidden,
+            tenancy: Tenancy::Free,
+            locks: Locks::Own,
+        });
+        // An unqualified name is a column of the target only.
+        if let Some(item) = level.items.last_mut() {
+            item.merged = item
+                .columns
+                .iter()
+                .map(|column| column.name.clone())
+                .collect();
+        }
+        Ok(before)
+    }
+
+    /// Compares the target of ON CONFLICT, whose columns end with the tenant column.
+    fn inference(
+        &mut self,
+        original: &pg::InferClause,
+        rewritten: &pg::InferClause,
+        target: &Target<'_>,
+    ) -> Checked {
+        both!(InferClause, original, rewritten, { index_elems, where_clause, conname, location });
+        anywhere(location);
+        equal(conname, "a constraint's name")?;
+        self.optional(where_clause, "the condition of a conflict target")?;
+        if !conname.0.is_empty() {
+            self.named_key(conname.0, target)?;
+        }
+        let (elements, sent) = index_elems;
+        let kept = match (&target.test, sent.split_last()) {
+            (Some(test), Some((last, kept))) if !elements.is_empty() => {
+                let wanted = pg::IndexElem {
+                    name: test.column.clone(),
+                    ordering: pg::SortByDir::SortbyDefault.into(),
+                    nulls_ordering: pg::SortByNulls::SortbyNullsDefault.into(),
+                    ..pg::IndexElem::default()
+                };
+                match &last.node {
+                    Some(NodeEnum::IndexElem(last)) if **last == wanted => kept,
+                    Some(_) | None => return Err(differs("the columns of ON CONFLICT")),
+                }
+            }
+            _ => sent.as_slice(),
+        };
+        if elements.len() != kept.len() {
+            return Err(differs("the columns of ON CONFLICT"));
+        }
+        for (original, rewritten) in elements.iter().zip(kept) {
+            self.index_element(original, rewritten, target)?;
+        }
+        Ok(())
+    }
+
+    fn index_element(&mut self, original: &Node, rewritten: &Node, target: &Target<'_>) -> Checked {
+        let (Some(NodeEnum::IndexElem(o)), Some(NodeEnum::IndexElem(r))) =
+            (&original.node, &rewritten.node)
+        else {
+            return Err(differs("the columns of ON CONFLICT"));
+        };
+        both!(IndexElem, o, r, {
+            name, expr, indexcolname, collation, opclass, opclassopts, ordering, nulls_ordering
+        });
+        self.assigned_column(name, target, None)?;
+        equal(indexcolname, "the columns of ON CONFLICT")?;
+        equal(ordering, "the columns of ON CONFLICT")?;
+        equal(nulls_ordering, "the columns of ON CONFLICT")?;
+        empty(collation, "a collation in ON CONFLICT")?;
+        empty(opclass, "an operator class in ON CONFLICT")?;
+        empty(opclassopts, "an operator class in ON CONFLICT")?;
+        self.optional(expr, "an expression in ON CONFLICT")
+    }
+
+    /// A named key must hold the tenant column: else it conflicts with other tenants' rows.
+    fn named_key(&self, name: &str, target: &Target<'_>) -> Checked {
+        let Some(test) = &target.test else {
+            return Ok(());
+        };
+        let holds = |key: &crate::catalog::UniqueKey| {
+            key.name == name && key.columns.contains(&test.column)
+        };
+        if target.relation.keys.iter().any(holds) {
+            Ok(())
+        } else {
+            Err(unsupported("ON CONFLICT ON CONSTRAINT of this constraint"))
+        }
+    }
+}
+
+/// The name in a column list, if nothing else is there.
+fn plain_column(node: &Node) -> Option<&String> {
+    let Some(NodeEnum::ResTarget(target)) = &node.node else {
+        return None;
+    };
+    let pg::ResTarget {
+        name,
+        indirection,
+        val: None,
+        location: _,
+    } = &**target
+    else {
+        return None;
+    };
+    indirection.is_empty().then_some(name)
+}
+
+/// The value of `VALUES (value)`.
+fn only_value(node: &Node) -> Option<&Node> {
+    let Some(NodeEnum::SelectStmt(select)) = &node.node else {
+        return None;
+    };
+    let mut rest = (**select).clone();
+    rest.values_lists.clear();
+    let [row] = select.values_lists.as_slice() else {
+        return None;
+    };
+    let Some(NodeEnum::List(row)) = &row.node else {
+        return None;
+    };
+    match row.items.as_slice() {
+        [value] if rest == nothing_else() => Some(value),
+        _ => None,
+    }
+}
