@@ -11,6 +11,7 @@
 //! - what is served, and how a change of it takes effect: `registry`
 //! - the command line as a script meets it: `cli`
 //! - an input that a fuzz target found: `fuzz/corpus`, played by `replay`
+//! - bytes, sessions and faults, through a running proxy: `wire`
 //! - the cluster itself and what starts it: `support`
 
 #![expect(
@@ -35,6 +36,7 @@ mod isolate;
 mod registry;
 mod replay;
 mod support;
+mod wire;
 
 use std::process::ExitCode;
 
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
         registry::trials(),
         replay::trials(),
         support::trials(),
+        wire::trials(),
     ];
     run(&arguments, trials.into_iter().flatten().collect()).exit_code()
 }
