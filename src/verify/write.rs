@@ -61,7 +61,7 @@ impl<'a> Proof<'a> {
         self.levels.push(Level::new(Tenancy::Free));
         let target = self.target_table(relation)?;
         self.guarded(&target)?;
-        self.from_clause(from_clause)?;
+        self.range_entries(from_clause)?;
         self.assignments(target_list, &target)?;
         let tests = std::mem::take(&mut self.level()?.tests);
         self.condition(where_clause, &tests, Clause::Where)?;
@@ -76,7 +76,7 @@ impl<'a> Proof<'a> {
         self.levels.push(Level::new(Tenancy::Free));
         let target = self.target_table(relation)?;
         self.guarded(&target)?;
-        self.from_clause(using_clause)?;
+        self.range_entries(using_clause)?;
         let tests = std::mem::take(&mut self.level()?.tests);
         self.condition(where_clause, &tests, Clause::Where)?;
         self.returning(returning_clause)
