@@ -202,7 +202,7 @@ impl Proof<'_> {
         if let Some(original) = pair.0 {
             self.content(original);
             if let Some(NodeEnum::ParamRef(parameter)) = &original.node {
-                let untyped = self.parameter(parameter)?.untyped;
+                let untyped = self.parameter(*parameter)?.untyped;
                 self.use_as(untyped, oid::INT8);
             }
         }

@@ -6,14 +6,13 @@ use pg_query::{Node, NodeEnum};
 use super::bare;
 use super::names;
 use super::proof::{
-    Checked, Pair, Proof, absent, anywhere, both, column_path, differs, equal, path, position,
-    refuse, unchanged, unsupported,
+    Checked, Pair, Proof, anywhere, both, column_path, differs, equal, path, position, refuse,
+    unsupported,
 };
 use super::scope::{
-    Exposed, Extent, Item, Level, Locks, Output, Tenancy, Test, opaque_column, silent_column,
+    Exposed, Extent, Item, Locks, Output, Tenancy, Test, opaque_column, silent_column,
 };
 use super::select::rename;
-use super::silent::Clause;
 use super::types::{self, Column, Value};
 use crate::catalog::{Relation, Resolved};
 use crate::isolate::refusal::Reason;
@@ -308,7 +307,7 @@ impl<'a> Proof<'a> {
 
     /// The range entry of a relation.
     pub(super) fn item(&self, named: &pg::RangeVar, relation: &Relation, tenancy: Tenancy) -> Item {
-        let (name, names) = alias_of(named);
+        let (name, listed) = alias_of(named);
         let visible = self.classified().visible_columns(relation);
         let mut columns: Vec<Column> = visible
             .into_iter()
@@ -321,7 +320,7 @@ impl<'a> Proof<'a> {
                 silent_column(&column.name, value)
             })
             .collect();
-        rename(&mut columns, &names);
+        rename(&mut columns, &listed);
         Item {
             name: Some(name),
             relation: named.alias.is_none().then(|| relation.name.clone()),
@@ -464,7 +463,7 @@ impl<'a> Proof<'a> {
                 return Err(differs("a column definition list"));
             };
             let (mut bare_original, mut bare_rewritten) = ((**o).clone(), (**r).clone());
-            let types = (
+            let type_names = (
                 bare_original.type_name.take(),
                 bare_rewritten.type_name.take(),
             );
@@ -479,7 +478,7 @@ impl<'a> Proof<'a> {
             if bare_original != plain {
                 return Err(unsupported("a column definition with more than a type"));
             }
-            let (Some(original), Some(rewritten)) = types else {
+            let (Some(original), Some(rewritten)) = type_names else {
                 return Err(differs("a column definition"));
             };
             let type_oid = self.type_name(&original, &rewritten)?;

@@ -4,7 +4,7 @@ use pg_query::NodeEnum;
 use pg_query::protobuf as pg;
 
 use super::from::{Side, strings};
-use super::proof::{Checked, Pair, Proof, absent, both, differs, equal, unchanged, unsupported};
+use super::proof::{Checked, Proof, absent, both, differs, equal, unchanged, unsupported};
 use super::scope::{Exposed, Extent, Item, Level, Locks, Tenancy, opaque_column};
 use super::select::rename;
 use super::silent::Clause;
@@ -36,7 +36,7 @@ impl Proof<'_> {
         };
         let kind = pg::JoinType::try_from(*jointype.0).unwrap_or(pg::JoinType::Undefined);
         let has_condition = quals.0.is_some();
-        let (left_side, right_side) = sides(kind, side, alias.0.is_some())?;
+        let (left_side, right_side) = sides(kind, side, alias.0.as_ref())?;
         let right_side = match (right_side, has_condition, &right_original.node) {
             (Side::On, true, Some(NodeEnum::RangeVar(_))) => Side::On,
             (Side::On, _, _) => Side::Fenced,
@@ -99,19 +99,24 @@ impl Proof<'_> {
     fn merge(
         &mut self,
         start: usize,
-        named: Option<Vec<String>>,
+        using: Option<Vec<String>>,
         sides: (Exposed, Exposed),
         kind: pg::JoinType,
     ) -> Checked<Exposed> {
         let (mut left, mut right) = sides;
         let open = left.extent == Extent::Open || right.extent == Extent::Open;
-        let is_natural = named.is_none();
-        let names = named.unwrap_or_else(|| {
-            let names = left.columns.iter().map(|column| column.name.clone());
-            names.filter(|name| right.column(name).is_some()).collect()
+        let is_natural = using.is_none();
+        let names = using.unwrap_or_else(|| {
+            let common = left.columns.iter().map(|column| column.name.clone());
+            common.filter(|name| right.column(name).is_some()).collect()
         });
         let mut merged = Exposed::none();
         for name in &names {
+            for (side, which) in [(&left, "left"), (&right, "right")] {
+                if side.column(name).is_none() && side.extent == Extent::Complete {
+                    return Err(missing(name, which).into());
+                }
+            }
             let (column, verdict) = match (left.column(name), right.column(name)) {
                 (Some(left), Some(right)) => self.merged_column(left, right, kind),
                 _ => (
@@ -177,15 +182,29 @@ impl Proof<'_> {
     }
 }
 
+/// As PostgreSQL says it.
+fn missing(column: &str, side: &str) -> Reason {
+    Reason::AsPostgres {
+        sqlstate: "42703",
+        message: format!(
+            "column \"{column}\" specified in USING clause does not exist in {side} table"
+        ),
+    }
+}
+
 const USING: &str = "USING";
 
 /// On which sides of a join a table may go without a fence.
-fn sides(kind: pg::JoinType, side: Side, has_alias: bool) -> Checked<(Side, Side)> {
+fn sides(kind: pg::JoinType, side: Side, alias: Option<&pg::Alias>) -> Checked<(Side, Side)> {
     let inherited = match side {
-        Side::Inner if !has_alias => Side::Inner,
+        Side::Inner if alias.is_none() => Side::Inner,
         Side::Inner | Side::Fenced | Side::On => Side::Fenced,
     };
-    let on = if has_alias { Side::Fenced } else { Side::On };
+    let on = if alias.is_some() {
+        Side::Fenced
+    } else {
+        Side::On
+    };
     match kind {
         pg::JoinType::JoinInner => Ok((inherited, inherited)),
         pg::JoinType::JoinLeft => Ok((inherited, on)),

@@ -3,16 +3,14 @@
 use pg_query::protobuf as pg;
 use pg_query::{Node, NodeEnum};
 
+use super::clauses::Keys;
 use super::names;
-use super::proof::{
-    Checked, Pair, Proof, VisibleCte, absent, anywhere, both, column_path, differs, empty, equal,
-    path, unchanged, unsupported,
-};
+use super::proof::{Checked, Pair, Proof, absent, both, column_path, differs, empty, equal, path};
 use super::reading;
-use super::scope::{self, Extent, Found, Item, Level, Locks, Output, Rows, Tenancy, Test};
+use super::scope::{Extent, Item, Level, Locks, Output, Rows, Tenancy, Test};
 use super::silent::Clause;
-use super::types::{self, Column, Value};
-use crate::catalog::oid;
+use super::types::{self, Column};
+use super::with::settled;
 use crate::tenant::TenantType;
 
 impl Proof<'_> {

@@ -11,11 +11,10 @@
 //! 1. Silent is what `silent.tsv` lists by operator and types, and the few forms below; nothing is
 //!    silent by default.
 
-use std::sync::LazyLock;
-
 use pg_query::protobuf as pg;
 use pg_query::{Node, NodeEnum};
 
+use super::comparison::comparable;
 use super::constants;
 use super::names;
 use super::proof::{Checked, Proof, path, refuse};
@@ -79,7 +78,7 @@ impl Proof<'_> {
         };
         match kind {
             NodeEnum::ColumnRef(column) => self.silent_column(column, node),
-            NodeEnum::ParamRef(parameter) => self.parameter(parameter),
+            NodeEnum::ParamRef(parameter) => self.parameter(*parameter),
             NodeEnum::AConst(constant) => constants::value(constant, node),
             NodeEnum::TypeCast(cast) => self.silent_cast(cast, node, clause),
             NodeEnum::AExpr(operation) => self.silent_operation(operation, node, clause),

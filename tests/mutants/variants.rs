@@ -45,9 +45,9 @@ impl Context {
 }
 
 /// Every variant of a node.
-pub fn of(node: NodeEnum, context: &Context) -> Variants {
+pub fn of(node: &NodeEnum, context: &Context) -> Variants {
     let mut found = Vec::new();
-    match &node {
+    match node {
         NodeEnum::SelectStmt(select) => selects(select, context, &mut found),
         NodeEnum::UpdateStmt(update) => {
             conditions(&update.where_clause, context, &mut |kind, condition| {
@@ -90,7 +90,7 @@ pub fn of(node: NodeEnum, context: &Context) -> Variants {
 fn assigned(target: Node) -> Node {
     match target.node {
         Some(NodeEnum::ResTarget(mut target)) => {
-            target.name = "tenant_id".to_owned();
+            "tenant_id".clone_into(&mut target.name);
             target.val = some(number(2));
             wrap(NodeEnum::ResTarget(target))
         }
@@ -112,7 +112,7 @@ fn selects(select: &pg::SelectStmt, context: &Context, found: &mut Variants) {
         );
     });
     for (inner, test) in taken_out(select) {
-        let condition = and(inner.where_clause.clone(), test.clone());
+        let condition = and(&inner.where_clause, test.clone());
         add(
             "moved one level out",
             pg::SelectStmt {
@@ -290,7 +290,7 @@ fn conditions(
             changed[index] = node;
             add(kind, joined(changed));
         };
-        let tautology = wrap(boolean(true));
+        let tautology = wrap(truth());
         replace(
             if test {
                 "test negated"
@@ -801,7 +801,7 @@ fn expressions(node: &NodeEnum, context: &Context, found: &mut Variants) {
         }
         NodeEnum::CommonTableExpr(cte) => {
             let mut other = cte.clone();
-            other.ctename = "orders".to_owned();
+            "orders".clone_into(&mut other.ctename);
             found.push(("another CTE", NodeEnum::CommonTableExpr(other)));
         }
         _ => {}
@@ -861,8 +861,8 @@ fn joined(mut conjuncts: Vec<Node>) -> Option<Box<Node>> {
     }
 }
 
-fn and(condition: Option<Box<Node>>, test: Node) -> Option<Box<Node>> {
-    let mut all = conjuncts(&condition);
+fn and(condition: &Option<Box<Node>>, test: Node) -> Option<Box<Node>> {
+    let mut all = conjuncts(condition);
     all.push(test);
     joined(all)
 }
@@ -933,9 +933,9 @@ fn number(ival: i32) -> NodeEnum {
     })
 }
 
-fn boolean(boolval: bool) -> NodeEnum {
+fn truth() -> NodeEnum {
     NodeEnum::AConst(pg::AConst {
-        val: Some(pg::a_const::Val::Boolval(pg::Boolean { boolval })),
+        val: Some(pg::a_const::Val::Boolval(pg::Boolean { boolval: true })),
         ..pg::AConst::default()
     })
 }
