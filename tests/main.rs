@@ -12,6 +12,7 @@
 //! - the command line as a script meets it: `cli`
 //! - an input that a fuzz target found: `fuzz/corpus`, played by `replay`
 //! - bytes, sessions and faults, through a running proxy: `wire`
+//! - a wrong rewrite that the verifier must refuse: `mutants`
 //! - the cluster itself and what starts it: `support`
 
 #![expect(
@@ -33,6 +34,7 @@ mod config;
 mod differential;
 mod fixture;
 mod isolate;
+mod mutants;
 mod registry;
 mod replay;
 mod support;
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         config::trials(),
         differential::trials(),
         isolate::trials(),
+        mutants::trials(),
         registry::trials(),
         replay::trials(),
         support::trials(),
