@@ -8,7 +8,7 @@ use crate::tenant::{
     Classified, Policy, TablePolicy, TenantKey, TenantType, TrustedTrigger, Unlisted,
 };
 
-const CATALOG: &str = include_str!("../../tests/data/catalog.json");
+const CATALOG: &str = include_str!("../../tests/cases/catalog.json");
 const PAIRS: &str = include_str!("tests/pairs.txt");
 
 fn classified() -> Classified {

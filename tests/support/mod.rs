@@ -20,6 +20,14 @@ pub fn port() -> u16 {
     Cluster::shared().port()
 }
 
+/// A trial that fails by panicking.
+pub fn trial(name: &str, check: impl FnOnce() + Send + 'static) -> Trial {
+    Trial::test(name, || {
+        check();
+        Ok(())
+    })
+}
+
 /// The trials of the support itself.
 pub fn trials() -> Vec<Trial> {
     const EMPTY: Fixture = Fixture {
