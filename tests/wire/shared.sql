@@ -8,6 +8,6 @@ CREATE TABLE items (
 CREATE TABLE parts (
     tenant_id integer NOT NULL,
     item integer NOT NULL,
-    FOREIGN KEY (tenant_id, item) REFERENCES items (tenant_id, id)
+    CONSTRAINT parts_item_fk FOREIGN KEY (tenant_id, item) REFERENCES items (tenant_id, id)
 );
 INSERT INTO items VALUES (1, 1, 'CANARY-T1'), (2, 1, 'CANARY-T2'), (2, 2, 'CANARY-T2-2');
