@@ -12,7 +12,7 @@ use tenantry::config::{Credentials, Secret, Upstream, UpstreamAddress};
 use tenantry::upstream::{IntrospectError, introspect};
 
 use crate::fixture;
-use crate::support::{Database, Fixture, port, runtime};
+use crate::support::{Database, Fixture, port, runtime, trial};
 
 /// The shared database of the isolation cases.
 pub const SHARED: Fixture = Fixture {
@@ -23,27 +23,25 @@ pub const SHARED: Fixture = Fixture {
 /// The trials.
 pub fn trials() -> Vec<Trial> {
     vec![
-        Trial::test("catalog::the_file_is_what_the_server_says", || {
+        trial("catalog::the_file_is_what_the_server_says", || {
             let read = read(&SHARED.database()).expect("a catalog");
             let file = std::fs::read_to_string(fixture::path("catalog.json")).unwrap();
             let file: Catalog = serde_json::from_str(&file).unwrap();
             same(&comparable(&file), &comparable(&read));
-            Ok(())
         }),
-        Trial::test("catalog::reading_twice_gives_the_same_version", || {
+        trial("catalog::reading_twice_gives_the_same_version", || {
             let database = SHARED.database();
             let (first, second) = (read(&database).unwrap(), read(&database).unwrap());
             assert_eq!(first.version(), second.version());
             database.execute("ALTER TABLE orders ADD COLUMN extra integer");
             assert_ne!(first.version(), read(&database).unwrap().version());
-            Ok(())
         }),
-        Trial::test(
+        trial(
             "catalog::every_kind_of_key_is_read",
             every_kind_of_key_is_read,
         ),
-        Trial::test("catalog::a_user_cannot_take_part", a_user_cannot_take_part),
-        Trial::test("catalog::names_are_resolved_along_the_path", || {
+        trial("catalog::a_user_cannot_take_part", a_user_cannot_take_part),
+        trial("catalog::names_are_resolved_along_the_path", || {
             let database = EMPTY.database();
             database.execute(
                 "CREATE SCHEMA app; ALTER DATABASE :db SET search_path TO nowhere, app, public"
@@ -58,7 +56,6 @@ pub fn trials() -> Vec<Trial> {
                 matches!(error, IntrospectError::SearchPath { .. }),
                 "{error}"
             );
-            Ok(())
         }),
     ]
 }
@@ -68,7 +65,7 @@ const EMPTY: Fixture = Fixture {
     files: &[],
 };
 
-fn every_kind_of_key_is_read() -> Result<(), libtest_mimic::Failed> {
+fn every_kind_of_key_is_read() {
     let database = EMPTY.database();
     database.execute(
         "CREATE TABLE parent (id integer PRIMARY KEY);
@@ -105,12 +102,11 @@ fn every_kind_of_key_is_read() -> Result<(), libtest_mimic::Failed> {
     assert_eq!(foreign_key.referenced_columns, ["id"]);
     let actions = format!("{:?} {:?}", foreign_key.on_delete, foreign_key.on_update);
     assert_eq!(actions, "SetNull Cascade");
-    Ok(())
 }
 
 /// What a user may create must not change what is read: here an operator, a function and a table
 /// with the names of the system's own.
-fn a_user_cannot_take_part() -> Result<(), libtest_mimic::Failed> {
+fn a_user_cannot_take_part() {
     let database = EMPTY.database();
     let before = read(&database).unwrap();
     database.execute(
@@ -132,7 +128,6 @@ fn a_user_cannot_take_part() -> Result<(), libtest_mimic::Failed> {
         after.functions_named("never").next().unwrap().arguments,
         ["name", "name"]
     );
-    Ok(())
 }
 
 fn read(database: &Database) -> Result<Catalog, IntrospectError> {

@@ -4,10 +4,14 @@
 //! added to the list below. Where a new test goes:
 //!
 //! - what the code must look like: `architecture`
+//! - what a configuration means, and what is wrong with it: a case file of `config`
 //! - what is read from a server's system catalogs: `catalog`
 //! - what becomes of a statement: a case file of `isolate`
 //! - whether its answer is the private database's: `differential`
+//! - what is served, and how a change of it takes effect: `registry`
+//! - the command line as a script meets it: `cli`
 //! - an input that a fuzz target found: `fuzz/corpus`, played by `replay`
+//! - bytes, sessions and faults, through a running proxy: `wire`
 //! - a wrong rewrite that the verifier must refuse: `mutants`
 //! - the cluster itself and what starts it: `support`
 
@@ -25,12 +29,16 @@
 
 mod architecture;
 mod catalog;
+mod cli;
+mod config;
 mod differential;
 mod fixture;
 mod isolate;
 mod mutants;
+mod registry;
 mod replay;
 mod support;
+mod wire;
 
 use std::process::ExitCode;
 
@@ -40,13 +48,17 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let _stopped_at_the_end = support::StopAtEnd;
     let trials = [
-        catalog::trials(),
         architecture::trials(),
+        catalog::trials(),
+        cli::trials(),
+        config::trials(),
         differential::trials(),
         isolate::trials(),
         mutants::trials(),
+        registry::trials(),
         replay::trials(),
         support::trials(),
+        wire::trials(),
     ];
     run(&arguments, trials.into_iter().flatten().collect()).exit_code()
 }

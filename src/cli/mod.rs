@@ -9,6 +9,7 @@
 mod catalog;
 mod check;
 mod rewrite;
+mod serve;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -33,6 +34,8 @@ enum Command {
     Catalog(catalog::WriteCatalog),
     /// Show what becomes of a statement, or why it is refused.
     Rewrite(rewrite::Rewrite),
+    /// Serve clients.
+    Serve(serve::Serve),
 }
 
 /// What every subcommand takes.
@@ -82,13 +85,14 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let mut terminal = Terminal {
-        out: &mut io::stdout().lock(),
-        err: &mut io::stderr().lock(),
+        out: &mut io::stdout(),
+        err: &mut io::stderr(),
     };
     let outcome = match &arguments.command {
         Command::Check(command) => command.run(&mut terminal),
         Command::Catalog(command) => command.run(&mut terminal),
         Command::Rewrite(command) => command.run(&mut terminal),
+        Command::Serve(command) => command.run(&mut terminal),
     };
     match outcome {
         Ok(outcome) => outcome.into(),

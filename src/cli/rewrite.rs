@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, BufReader};
 use std::path::PathBuf;
 
-use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -212,9 +212,10 @@ fn refusal_text(refusal: &Refusal, sql: &str) -> String {
     let place = refusal.position.and_then(|at| word_at(sql, at));
     let mut group = match place {
         Some(place) => {
-            title.element(Snippet::source(sql).annotation(AnnotationKind::Primary.span(place)))
+            let snippet = Snippet::source(sql);
+            title.element(snippet.annotation(AnnotationKind::Primary.span(place)))
         }
-        None => title.element(Snippet::<annotate_snippets::Annotation<'_>>::source(sql)),
+        None => Group::with_title(title),
     };
     let hint = refusal.hint();
     if let Some(hint) = &hint {

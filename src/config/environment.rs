@@ -105,7 +105,7 @@ impl<'a> Environment<'a> {
     ) -> Option<Secret> {
         let problem = match text {
             // A file made by an editor ends with a line feed, which is no part of the secret.
-            Ok(text) => match text.strip_suffix('\n').unwrap_or(&text) {
+            Ok(text) => match text.trim_end_matches(['\r', '\n']) {
                 "" => "the secret is empty".to_owned(),
                 secret => return Some(Secret::new(secret.to_owned())),
             },

@@ -9,9 +9,9 @@ use super::fault::{Effect, Fault, Object, Place};
 use super::server::{self, Server};
 use super::table::{Context, Findings, Placed, Source, Table};
 use super::tenants::Draft;
-use super::types::{Config, Tenant, UpstreamAddress};
+use super::types::{Config, Tenant, Upstream, UpstreamAddress};
 use super::{grants, policy, tenants};
-use crate::tenant::{TenantId, TenantKey};
+use crate::tenant::{Policy, TenantId, TenantKey};
 
 /// The console's name; no tenant and no upstream may bear it.
 const CONSOLE: &str = "tenantry";
@@ -23,33 +23,32 @@ pub(super) fn read(directory: &Path, environment: &Environment<'_>) -> Config {
         directory,
         findings: &findings,
     };
-    let server = files
-        .one(
-            Path::new("tenantry.toml"),
-            &Effect::StopsEverything,
-            |table| server::read(table, environment),
-        )
-        .unwrap_or_else(server::nothing);
-    let policy = files
-        .optional(
-            Path::new("policy.toml"),
-            &Effect::StopsEverything,
-            policy::read,
-        )
-        .unwrap_or_else(policy::nothing);
+    let main = Path::new("tenantry.toml");
+    let server = files.one(main, &Effect::StopsEverything, |table| {
+        server::read(table, environment)
+    });
+    let policy = files.policy();
     let tenants = files.tenants(environment);
     files.grants();
-    check_names(&server, &tenants, &findings);
-    check_upstreams(&server, &tenants, &findings);
-    check_databases(&server, &tenants, &findings);
-    check_keys(&server, &tenants, &findings);
+    if let Some(server) = &server {
+        check_names(server, &tenants, &findings);
+        check_upstreams(server, &tenants, &findings);
+        check_databases(server, &tenants, &findings);
+        check_keys(server, &tenants, &findings);
+    }
     let mut faults = findings.into_inner();
     faults.sort();
     faults.dedup();
     let (warnings, faults): (Vec<_>, Vec<_>) = faults
         .into_iter()
         .partition(|fault| fault.effect == Effect::Nothing);
+    let stops_everything = |fault: &Fault| fault.effect == Effect::StopsEverything;
+    let server = server.filter(|_| !faults.iter().any(stops_everything));
+    let server = server.unwrap_or_else(server::nothing);
     let stopped = stopped(&faults);
+    let upstreams = usable(server.upstreams, &stopped, Object::Upstream, |it| {
+        it.upstream
+    });
     Config {
         directory: directory.to_owned(),
         listen: if stopped.contains(&Object::Listeners) {
@@ -58,16 +57,13 @@ pub(super) fn read(directory: &Path, environment: &Environment<'_>) -> Config {
             server.listen
         },
         pool: server.pool,
-        upstreams: usable(server.upstreams, &stopped, Object::Upstream, |it| {
-            it.upstream
-        }),
+        tenants: usable_tenants(tenants, &stopped, &upstreams),
+        upstreams,
         logins: usable(server.logins, &stopped, Object::Login, |it| it.login),
         policy,
-        tenants: BTreeMap::new(),
         faults,
         warnings,
     }
-    .with_tenants(tenants, &stopped)
 }
 
 /// What a fault stops is not in the configuration.
@@ -92,20 +88,18 @@ fn stopped(faults: &[Fault]) -> BTreeSet<Object> {
     objects.collect()
 }
 
-impl Config {
-    /// The tenants go with their upstream.
-    fn with_tenants(mut self, tenants: Vec<Declared>, stopped: &BTreeSet<Object>) -> Self {
-        for declared in tenants {
-            let Some(tenant) = declared.tenant else {
-                continue;
-            };
-            let is_stopped = stopped.contains(&Object::Tenant(tenant.id.to_string()));
-            if !is_stopped && self.upstreams.contains_key(tenant.isolation.upstream()) {
-                self.tenants.insert(tenant.id.clone(), tenant);
-            }
-        }
-        self
-    }
+/// The tenants go with their upstream.
+fn usable_tenants(
+    declared: Vec<Declared>,
+    stopped: &BTreeSet<Object>,
+    upstreams: &BTreeMap<String, Upstream>,
+) -> BTreeMap<TenantId, Tenant> {
+    let understood = declared.into_iter().filter_map(|declared| declared.tenant);
+    understood
+        .filter(|tenant| !stopped.contains(&Object::Tenant(tenant.id.to_string())))
+        .filter(|tenant| upstreams.contains_key(tenant.isolation.upstream()))
+        .map(|tenant| (tenant.id.clone(), tenant))
+        .collect()
 }
 
 /// A tenant as far as it is understood, after it has inherited.
@@ -163,6 +157,27 @@ impl Files<'_> {
             Ok(false) => None,
             Ok(true) | Err(_) => self.one(file, effect, read),
         }
+    }
+
+    /// Without the file every table is refused; that is safe, but nobody's wish.
+    fn policy(&self) -> Policy {
+        let file = Path::new("policy.toml");
+        if self
+            .directory
+            .join(file)
+            .try_exists()
+            .is_ok_and(|exists| !exists)
+        {
+            self.findings.add(Fault {
+                place: whole(file),
+                message: "there is no policy: every table is refused".to_owned(),
+                remedy: "For example: [defaults] unlisted = \"by-column\"".to_owned(),
+                effect: Effect::Nothing,
+            });
+            return policy::nothing();
+        }
+        let read = self.one(file, &Effect::StopsEverything, policy::read);
+        read.unwrap_or_else(policy::nothing)
     }
 
     fn tenants(&self, environment: &Environment<'_>) -> Vec<Declared> {

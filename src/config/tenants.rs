@@ -26,6 +26,8 @@ pub(super) struct Draft {
     pub(super) hosts: Vec<Placed<String>>,
     settings: BTreeMap<String, String>,
     limits: LimitsDraft,
+    /// The keys that are there, even if they are not understood.
+    present: Vec<&'static str>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -69,6 +71,10 @@ pub(super) fn read(
         hosts: file.strings("hosts").unwrap_or_default(),
         settings: BTreeMap::new(),
         limits: LimitsDraft::default(),
+        present: ["isolation", "upstream", "key", "database"]
+            .into_iter()
+            .filter(|key| file.any(key).is_some())
+            .collect(),
     };
     file.string("schema");
     file.no_effect("hosts", "choosing a tenant by the host name of TLS");
@@ -197,6 +203,23 @@ fn limits(mut table: Table<'_>) -> LimitsDraft {
         idle_in_transaction_timeout: time("idle_in_transaction_timeout"),
         result_rows,
     };
+    for (key, limit, what) in [
+        (
+            "active_transactions",
+            active_transactions,
+            "a limit of transactions",
+        ),
+        (
+            "pinned_connections",
+            pinned_connections,
+            "pinning; what needs it is refused",
+        ),
+        ("result_rows", result_rows, "a limit of rows"),
+    ] {
+        if limit.is_some_and(|limit| limit > 0) {
+            table.no_effect(key, what);
+        }
+    }
     table.finish();
     limits
 }
@@ -227,6 +250,7 @@ impl Draft {
                 settings
             },
             limits: self.limits.inherit(common.limits),
+            present: self.present,
         }
     }
 
@@ -252,7 +276,11 @@ impl Draft {
 
     /// The tenant, if nothing is missing. What is missing is noted at the tenant's own file.
     pub(super) fn build(self, id: &TenantId, file: &Context<'_>) -> Option<Tenant> {
+        let present = self.present.clone();
         let missing = |key: &str, example: &str| {
+            if present.contains(&key) {
+                return;
+            }
             let message = format!("\"{key}\" is missing");
             file.fault(
                 file.source.whole(),

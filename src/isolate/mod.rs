@@ -81,7 +81,16 @@ fn prepare_here(
     sql::parse(sql)
         .map_err(|error| unread(error, &message))?
         .into_iter()
-        .map(|parsed| rewrite::rewrite(parsed, &message, declared_types.len(), classified))
+        .map(|parsed| {
+            let (start, end) = parsed.lexemes.range();
+            rewrite::rewrite(parsed, &message, declared_types.len(), classified).map_err(
+                |refusal| {
+                    // What PostgreSQL could not read is a syntax error before it is anything else.
+                    let text = message.get(start..end).unwrap_or_default();
+                    syntax_error(text).map_or(refusal, Refusal::from)
+                },
+            )
+        })
         .collect()
 }
 

@@ -62,6 +62,9 @@ fn explain(error: &tokio_postgres::Error) -> String {
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long taking leave of a server may last.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Reads the database of an upstream.
 pub async fn introspect(upstream: &Upstream) -> Result<Catalog, IntrospectError> {
     let mut settings = tokio_postgres::Config::new();
@@ -79,8 +82,8 @@ pub async fn introspect(upstream: &Upstream) -> Result<Catalog, IntrospectError>
     let driver = tokio::spawn(connection);
     let catalog = read(&mut client).await;
     drop(client);
-    // The connection ends with its client; how is of no interest once the catalog is read.
-    driver.abort();
+    // The connection takes its leave of the server; how is of no interest once the catalog is read.
+    tokio::time::timeout(LEAVE_TIMEOUT, driver).await.ok();
     catalog
 }
 

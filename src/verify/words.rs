@@ -20,6 +20,9 @@ const PARAMETER_MAX: u32 = 65_535 - 8;
 /// The first server whose lexer knows `0x1F` and `1_000`.
 const INTEGER_FORMS_SINCE: u32 = 160_000;
 
+/// The first server to which a vertical tab is white space (`space` in scan.l).
+const VERTICAL_TAB_SINCE: u32 = 160_000;
+
 /// Compares the words and returns the bound of the statement's nesting.
 pub(super) fn check(claim: &Claim<'_>) -> Result<usize, Refusal> {
     let server = claim.classified.catalog().server_version;
@@ -123,9 +126,16 @@ fn slice<'a>(text: &'a str, token: &ScanToken) -> Result<&'a str, Refusal> {
 
 /// No word may be one that another lexer, or another version's, would take apart.
 fn readable(text: &str, tokens: &[ScanToken], server: u32) -> Result<(), Refusal> {
+    let mut last_end = 0;
     for token in tokens {
         let kind = token.token();
-        let start = span(token)?.0;
+        let (start, end) = span(token)?;
+        let space = text.get(last_end..start).unwrap_or_default();
+        if server < VERTICAL_TAB_SINCE && space.contains('\x0b') {
+            let message = "syntax error at or near \"\x0b\"".to_owned();
+            return Err(Refusal::at(Reason::Syntax { message }, last_end));
+        }
+        last_end = end;
         if kind == Token::Op {
             let operator = slice(text, token)?;
             if operator.contains("--") || operator.contains("/*") {

@@ -12,12 +12,20 @@ mod database;
 
 use libtest_mimic::Trial;
 
-pub use cluster::{Cluster, StopAtEnd};
+pub use cluster::{Cluster, StopAtEnd, free_port};
 pub use database::{Database, Fixture, runtime};
 
 /// The port of the run's cluster on 127.0.0.1.
 pub fn port() -> u16 {
     Cluster::shared().port()
+}
+
+/// A trial that fails by panicking.
+pub fn trial(name: &str, check: impl FnOnce() + Send + 'static) -> Trial {
+    Trial::test(name, || {
+        check();
+        Ok(())
+    })
 }
 
 /// The trials of the support itself.

@@ -28,7 +28,7 @@ impl Rewriter<'_> {
                 Ok(())
             }
             other => Err(Reason::TypeNotAllowed {
-                type_name: other.to_string(),
+                type_name: other.to_string().to_ascii_lowercase(),
             }
             .into()),
         }

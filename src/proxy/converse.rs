@@ -1,0 +1,351 @@
+//! A session and its server connections, from the greeting to the end.
+
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use tokio::io::AsyncWriteExt;
+use tokio::sync::watch;
+
+use super::context::{Context, Counted};
+use super::identity::Actor;
+use super::relay::{Event, poll_relay};
+use crate::config::{Isolation, Limits, LoginRole};
+use crate::net::handshake::ClientStream;
+use crate::protocol::backend::{
+    TransactionStatus, backend_key_data, parameter_status, ready_for_query,
+};
+use crate::protocol::error_response::ErrorReport;
+use crate::registry::{Served, Snapshot};
+use crate::session::{Condition, Rules, Session, Variables};
+use crate::tenant::{TenantId, TenantKey};
+use crate::upstream::{AcquireError, Borrowed, ConnectError, Pool, Registration, Target};
+use crate::verify::Reach;
+
+/// How often an unfit server connection is exchanged for another.
+const EXCHANGES_MAX: usize = 32;
+
+/// Where a client's statements go, and on whose behalf.
+#[derive(Debug)]
+pub(super) struct Route {
+    pub(super) target: Target,
+    pub(super) connections_max: u32,
+    pub(super) settings: BTreeMap<String, String>,
+    pub(super) limits: Limits,
+    pub(super) key: TenantKey,
+    /// Held for as long as the client is connected.
+    pub(super) _counted: Option<Counted>,
+    pub(super) login: String,
+    pub(super) actor: Actor,
+}
+
+impl Route {
+    /// The tenant's name, for the log.
+    pub(super) fn tenant_name(&self) -> String {
+        match &self.actor {
+            Actor::Admin { .. } => String::new(),
+            Actor::Tenant(tenant) => tenant.to_string(),
+        }
+    }
+
+    fn pool(&self, context: &Context) -> Arc<Pool> {
+        let snapshot = context.registry.snapshot();
+        context
+            .pools
+            .pool(&self.target, &snapshot.config().pool, self.connections_max)
+    }
+
+    /// What a client that begins with these variables is told by `ParameterStatus`: what a server says
+    /// that has them. Asked once for each combination.
+    pub(super) async fn greeting(
+        &self,
+        context: &Context,
+        variables: &Variables,
+    ) -> Result<Arc<BTreeMap<String, String>>, ErrorReport> {
+        let mut values = variables.current().clone();
+        values.remove("application_name");
+        let place = format!("{}/{}", self.target.upstream, self.target.database);
+        let key = (place, values);
+        if let Some(known) = context.greetings.get(&key) {
+            return Ok(known);
+        }
+        let mut borrowed = self
+            .pool(context)
+            .acquire()
+            .await
+            .map_err(|error| unavailable(&error, ErrorReport::fatal))?;
+        let server = borrowed.server();
+        match server.align(variables).await {
+            Ok(Ok(())) => {}
+            Ok(Err(message)) => return Err(ErrorReport::fatal("22023", message)),
+            Err(error) => {
+                tracing::warn!(error, "a server connection failed");
+                return Err(ErrorReport::fatal("08006", "the database server went away"));
+            }
+        }
+        let parameters = Arc::new(server.state.parameters.clone());
+        borrowed.give_back(Condition::Clean).await;
+        context.greetings.insert(key, Arc::clone(&parameters));
+        Ok(parameters)
+    }
+}
+
+/// What a client is told when there is no server connection for it.
+fn unavailable(
+    error: &AcquireError,
+    report: impl Fn(&'static str, String) -> ErrorReport,
+) -> ErrorReport {
+    let sqlstate = match error {
+        AcquireError::WaitTimeout | AcquireError::Connect(ConnectError::NoneLeft) => "53300",
+        AcquireError::Connect(ConnectError::Refused { sqlstate, .. }) if sqlstate == "57P03" => {
+            "57P03"
+        }
+        AcquireError::Connect(_) => "08006",
+    };
+    report(sqlstate, error.to_string())
+}
+
+/// A client whose session begins.
+pub(super) struct Conversation {
+    pub(super) client: ClientStream,
+    pub(super) session: Session,
+    pub(super) route: Route,
+    pub(super) registration: Registration,
+    pub(super) context: Arc<Context>,
+    pub(super) stopped: watch::Receiver<bool>,
+}
+
+/// Greets the client and serves it to its end. Gives the number of its refusals.
+pub(super) async fn converse(mut conversation: Conversation) -> u64 {
+    let mut greeting = BytesMut::new();
+    for (name, value) in conversation.session.reported() {
+        parameter_status(&mut greeting, name, value);
+    }
+    let key = &conversation.registration.key;
+    backend_key_data(&mut greeting, key.process, &key.secret);
+    ready_for_query(&mut greeting, TransactionStatus::Idle);
+    if conversation
+        .client
+        .stream
+        .write_all(&greeting)
+        .await
+        .is_err()
+    {
+        return 0;
+    }
+    let mut running = Running {
+        version: None,
+        borrowed: None,
+        refused: 0,
+        conversation,
+    };
+    running.run().await;
+    running.refused
+}
+
+struct Running {
+    conversation: Conversation,
+    /// Of the snapshot that the session follows.
+    version: Option<u64>,
+    borrowed: Option<Borrowed>,
+    refused: u64,
+}
+
+impl Running {
+    async fn run(&mut self) {
+        let mut stopped = self.conversation.stopped.clone();
+        let mut stopping = *stopped.borrow_and_update();
+        loop {
+            if stopping && self.conversation.session.is_idle() {
+                self.conversation.session.end(&ErrorReport::fatal(
+                    "57P01",
+                    "terminating connection due to administrator command",
+                ));
+            }
+            let event = if stopping {
+                self.relay().await
+            } else {
+                tokio::select! {
+                    biased;
+                    event = self.relay() => event,
+                    _ = stopped.changed() => {
+                        stopping = true;
+                        continue;
+                    }
+                }
+            };
+            self.log_refusals();
+            match event {
+                Event::Finished => self.give_back().await,
+                Event::WantsServer => self.borrow().await,
+                Event::ServerGone(error) => {
+                    tracing::warn!(%error, "a server connection was lost at work");
+                    self.conversation.registration.rests();
+                    self.borrowed = None;
+                    self.conversation.session.lose_server(&ErrorReport::fatal(
+                        "08006",
+                        "the connection to the database server was lost",
+                    ));
+                }
+                Event::Ended | Event::ClientGone => break,
+            }
+        }
+        if self.borrowed.is_some() {
+            // What still runs would hold its locks until it notices.
+            self.conversation.registration.cancel_and_rest().await;
+        }
+    }
+
+    async fn relay(&mut self) -> Event {
+        let Self {
+            conversation,
+            version,
+            borrowed,
+            ..
+        } = self;
+        let Conversation {
+            client,
+            session,
+            route,
+            context,
+            ..
+        } = conversation;
+        let mut server = borrowed.as_mut().map(Borrowed::server);
+        let mut refresh = |session: &mut Session| follow(context, route, version, session);
+        poll_fn(|polling| {
+            poll_relay(
+                polling,
+                client,
+                session,
+                server.as_deref_mut(),
+                &mut refresh,
+            )
+        })
+        .await
+    }
+
+    async fn borrow(&mut self) {
+        let conversation = &mut self.conversation;
+        let pool = conversation.route.pool(&conversation.context);
+        for _ in 0..EXCHANGES_MAX {
+            match pool.acquire().await {
+                Ok(mut borrowed) => {
+                    let server = borrowed.server();
+                    if !conversation.session.fits(&server.state) {
+                        continue;
+                    }
+                    conversation.registration.works(server);
+                    let state = std::mem::take(&mut server.state);
+                    conversation.session.attach(state);
+                    self.borrowed = Some(borrowed);
+                    return;
+                }
+                Err(error) => {
+                    let report = unavailable(&error, ErrorReport::error);
+                    conversation.session.no_server(&report);
+                    return;
+                }
+            }
+        }
+        let report = ErrorReport::error("53300", "no fitting server connection was found");
+        conversation.session.no_server(&report);
+    }
+
+    async fn give_back(&mut self) {
+        self.conversation.registration.rests();
+        let detached = self.conversation.session.detach();
+        if let (Some(mut borrowed), Some((state, condition))) = (self.borrowed.take(), detached) {
+            borrowed.server().state = state;
+            borrowed.give_back(condition).await;
+        }
+    }
+
+    fn log_refusals(&mut self) {
+        for refusal in self.conversation.session.take_refusals() {
+            self.refused += 1;
+            let route = &self.conversation.route;
+            tracing::info!(
+                tenant = route.tenant_name(),
+                login = route.login,
+                "refused: {refusal}"
+            );
+        }
+    }
+}
+
+/// What decides on this client's statements; nothing if the tenant is not served any more, or
+/// elsewhere than when the session began.
+fn rules(snapshot: &Snapshot, tenant: &TenantId, route: &Route) -> Option<Rules> {
+    let served = snapshot.tenant(tenant.as_str()).ok()?;
+    let (target, rules) = destination(&served)?;
+    let still_open = match &snapshot.config().logins.get(&route.login)?.role {
+        LoginRole::Admin => false,
+        LoginRole::Application { tenants } => tenants.contains(tenant),
+    };
+    let same_key = match &served.tenant.isolation {
+        Isolation::Database { .. } => true,
+        Isolation::Shared { key, .. } => *key == route.key,
+    };
+    (still_open && same_key && target == route.target).then_some(rules)
+}
+
+/// Where a tenant's statements go, and what decides on them.
+pub(super) fn destination(served: &Served<'_>) -> Option<(Target, Rules)> {
+    let upstream = served.upstream;
+    let (database, credentials, rules) = match &served.tenant.isolation {
+        Isolation::Shared { .. } => (
+            &upstream.database,
+            &upstream.credentials,
+            Rules::Shared(Arc::clone(served.tables?)),
+        ),
+        Isolation::Database {
+            database,
+            credentials: Some(own),
+            ..
+        } => (database, own, Rules::Own(Reach::OwnRole)),
+        Isolation::Database {
+            database,
+            credentials: None,
+            ..
+        } => (
+            database,
+            &upstream.credentials,
+            Rules::Own(Reach::BorrowedRole),
+        ),
+    };
+    let target = Target {
+        upstream: upstream.name.clone(),
+        address: upstream.address.clone(),
+        database: database.clone(),
+        credentials: credentials.clone(),
+    };
+    Some((target, rules))
+}
+
+/// Puts the session under the newest catalog and policy; ends it if it may not go on.
+fn follow(context: &Context, route: &mut Route, version: &mut Option<u64>, session: &mut Session) {
+    let snapshot = context.registry.snapshot();
+    if *version == Some(snapshot.version()) {
+        return;
+    }
+    let first = version.replace(snapshot.version()).is_none();
+    let Actor::Tenant(tenant) = &route.actor else {
+        session.deny(
+            ErrorReport::error("42501", "an admin login can do nothing without a grant")
+                .with_hint("Grants are not supported yet."),
+        );
+        return;
+    };
+    match rules(&snapshot, tenant, route) {
+        Some(rules) => {
+            let admission = context.admission(&route.target.upstream, &rules);
+            session.set_admission(Some(admission));
+        }
+        None if first => session.set_admission(None),
+        None => session.end(&ErrorReport::fatal(
+            "57P01",
+            "terminating connection: the tenant is no longer served",
+        )),
+    }
+}

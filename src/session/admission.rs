@@ -1,0 +1,216 @@
+//! Statements that were admitted, kept for those who send them again.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use bytes::Bytes;
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+
+use crate::admitted::Admitted;
+use crate::catalog::Oid;
+use crate::isolate::refusal::Refusal;
+use crate::isolate::{Isolated, isolate, pass};
+use crate::protocol::error_response::OwnValue;
+use crate::tenant::{Classified, TenantKey, TenantType};
+use crate::verify::Reach;
+
+/// The bytes of text that one cache may hold.
+const CACHE_BYTES: u64 = 32 * 1024 * 1024;
+
+/// About how many texts that is.
+const CACHE_ITEMS: usize = 16 * 1024;
+
+/// A statement's name on server connections. Never used twice in the life of the process, so that two
+/// texts cannot meet under one name.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct StatementId(u64);
+
+impl StatementId {
+    /// The name that server connections know it by.
+    pub fn name(self) -> String {
+        format!("tenantry_{}", self.0)
+    }
+}
+
+/// A Query or Parse message that was admitted whole. It serves every tenant.
+#[derive(Debug)]
+pub struct Plan {
+    /// Its name on server connections, where it is one statement.
+    pub id: StatementId,
+    /// What is sent; none for an empty text.
+    pub statements: Vec<Isolated>,
+    /// The types that the client declared.
+    pub declared_types: Vec<Oid>,
+    /// Which [`Admission`] it belongs to.
+    pub admission: u64,
+    parsed: AtomicBool,
+}
+
+impl Plan {
+    /// A server has parsed it without complaint.
+    pub fn note_parsed(&self) {
+        self.parsed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether any server has parsed it without complaint.
+    pub fn was_parsed(&self) -> bool {
+        self.parsed.load(Ordering::Relaxed)
+    }
+
+    /// How many parameters the client has to bind.
+    pub fn client_parameters(&self) -> u16 {
+        match self.statements.first().map(|statement| &statement.admitted) {
+            Some(Admitted::Isolated(verified)) => verified.client_parameters(),
+            Some(Admitted::Bypassed(_)) | None => 0,
+        }
+    }
+
+    /// The types of the tenant's parameters, which follow.
+    pub fn tenant_parameters(&self) -> &[TenantType] {
+        match self.statements.first().map(|statement| &statement.admitted) {
+            Some(Admitted::Isolated(verified)) => verified.tenant_parameters(),
+            Some(Admitted::Bypassed(_)) | None => &[],
+        }
+    }
+}
+
+/// The text for a Parse message.
+pub(super) fn parse_text(admitted: &Admitted) -> &str {
+    match admitted {
+        Admitted::Bypassed(bypassed) => bypassed.text(),
+        Admitted::Isolated(verified) => verified.text(),
+    }
+}
+
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+struct Text {
+    sql: Bytes,
+    declared_types: Vec<Oid>,
+}
+
+#[derive(Clone, Debug)]
+struct ByBytes;
+
+impl Weighter<Text, Arc<Plan>> for ByBytes {
+    fn weight(&self, text: &Text, plan: &Arc<Plan>) -> u64 {
+        let sent: usize = plan
+            .statements
+            .iter()
+            .map(|statement| parse_text(&statement.admitted).len())
+            .sum();
+        // Trees and slots come to about as much again.
+        u64::try_from(2 * (text.sql.len() + sent) + 256).unwrap_or(u64::MAX)
+    }
+}
+
+/// Where the numbers of admissions and statements come from: one for the whole process.
+#[derive(Clone, Debug, Default)]
+pub struct Numbers(Arc<AtomicU64>);
+
+impl Numbers {
+    /// A number that nobody else has.
+    pub fn next(&self) -> u64 {
+        self.0.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// What decides on a statement.
+#[derive(Clone, Debug)]
+pub enum Rules {
+    /// The tenant has a database of its own: statements pass unrewritten, through the gate.
+    Own(Reach),
+    /// The tenant shares tables with others: statements are rewritten and proved.
+    Shared(Arc<Classified>),
+}
+
+impl Rules {
+    /// Whether these are the very same rules, not only equal ones.
+    pub fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Own(reach), Self::Own(other)) => reach == other,
+            (Self::Shared(classified), Self::Shared(other)) => Arc::ptr_eq(classified, other),
+            (Self::Own(_), Self::Shared(_)) | (Self::Shared(_), Self::Own(_)) => false,
+        }
+    }
+}
+
+/// Rules, and what was admitted under them. A new catalog or policy has new ones, so that no verdict
+/// outlives what it was made from.
+#[derive(Debug)]
+pub struct Admission {
+    number: u64,
+    numbers: Numbers,
+    rules: Rules,
+    plans: Cache<Text, Arc<Plan>, ByBytes>,
+}
+
+impl Admission {
+    /// An empty cache under these rules.
+    pub fn new(rules: Rules, numbers: Numbers) -> Self {
+        Self {
+            number: numbers.next(),
+            numbers,
+            rules,
+            plans: Cache::with_weighter(CACHE_ITEMS, CACHE_BYTES, ByBytes),
+        }
+    }
+
+    /// Tells this one from others.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// What decides.
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// Admits a message whole, or refuses it.
+    pub fn admit(&self, sql: &Bytes, declared_types: &[Oid]) -> Result<Arc<Plan>, Refusal> {
+        let text = Text {
+            sql: sql.clone(),
+            declared_types: declared_types.to_vec(),
+        };
+        if let Some(plan) = self.plans.get(&text) {
+            return Ok(plan);
+        }
+        let plan = Arc::new(Plan {
+            id: StatementId(self.numbers.next()),
+            statements: match &self.rules {
+                Rules::Own(reach) => pass(sql, declared_types, *reach)?,
+                Rules::Shared(classified) => isolate(sql, declared_types, classified)?,
+            },
+            declared_types: declared_types.to_vec(),
+            admission: self.number,
+            parsed: AtomicBool::new(false),
+        });
+        let text = Text {
+            // The slice of a client's message would keep the whole of it.
+            sql: Bytes::copy_from_slice(sql),
+            ..text
+        };
+        self.plans.insert(text, Arc::clone(&plan));
+        Ok(plan)
+    }
+
+    /// Every tenant column with this tenant's value as PostgreSQL prints it; none if the tables are
+    /// the tenant's own, and nothing in them is foreign.
+    pub fn own_values(&self, key: &TenantKey) -> Option<Vec<OwnValue>> {
+        let Rules::Shared(classified) = &self.rules else {
+            return None;
+        };
+        let columns: BTreeSet<(&str, TenantType)> = classified
+            .scoped()
+            .map(|(_, scoped)| (scoped.column.as_str(), scoped.column_type))
+            .collect();
+        let own = |(column, column_type): (&str, TenantType)| {
+            Some(OwnValue {
+                column: column.to_owned(),
+                value: column_type.text(key).ok()?,
+            })
+        };
+        Some(columns.into_iter().filter_map(own).collect())
+    }
+}

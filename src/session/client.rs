@@ -1,0 +1,548 @@
+//! What becomes of the client's messages.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+
+use super::admission::{Admission, Plan};
+use super::effect::Effect;
+use super::expected::{Asker, Reply, Undo};
+use super::housekeeping::Housekeeping;
+use super::statements::ClientStatement;
+use super::{Attached, Condition, Ending, Session, Stage};
+use crate::catalog::Oid;
+use crate::isolate::refusal::Refusal;
+use crate::protocol::Violation;
+use crate::protocol::backend::{TransactionStatus, empty, ready_for_query};
+use crate::protocol::error_response::ErrorReport;
+use crate::protocol::frame::{Phase, client_frame};
+use crate::protocol::frontend::{Bind, FrontendMessage, Target};
+
+/// What became of a message.
+enum Step {
+    /// It is done with.
+    Done,
+    /// It cannot go on until replies have come, or a server connection.
+    Wait(FrontendMessage),
+}
+
+/// Why a message fails without having reached a server.
+type Failure = ErrorReport;
+
+/// `ParseComplete`, `CloseComplete`
+const PARSE_COMPLETE: &[u8] = b"1\0\0\0\x04";
+const CLOSE_COMPLETE: &[u8] = b"3\0\0\0\x04";
+
+impl Session {
+    pub(super) fn read_client(&mut self, input: &mut BytesMut) -> Result<(), Violation> {
+        while self.ending.is_none() && self.has_room() {
+            // No new work for a server connection that is about to be given back.
+            if self.is_finished_with_server() {
+                return Ok(());
+            }
+            let message = if let Some(held) = self.held.take() {
+                held
+            } else {
+                match client_frame(input, Phase::Conversation)? {
+                    Some(frame) => FrontendMessage::read(&frame)?,
+                    None => return Ok(()),
+                }
+            };
+            match self.step(message) {
+                Step::Done => self.flush_local(),
+                Step::Wait(message) => {
+                    self.held = Some(message);
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, message: FrontendMessage) -> Step {
+        match &message {
+            FrontendMessage::Terminate => {
+                self.ending = Some(Ending::ClientLeft);
+                return Step::Done;
+            }
+            FrontendMessage::Sync => {
+                self.sync();
+                return Step::Done;
+            }
+            FrontendMessage::Copy => return Step::Done,
+            _ if self.skipping => return Step::Done,
+            FrontendMessage::Bind(_)
+            | FrontendMessage::Close(..)
+            | FrontendMessage::Describe(..)
+            | FrontendMessage::Execute { .. }
+            | FrontendMessage::Flush
+            | FrontendMessage::FunctionCall
+            | FrontendMessage::Parse { .. }
+            | FrontendMessage::Query(_) => {}
+        }
+        if names_a_statement(&message)
+            && self
+                .server
+                .as_ref()
+                .is_some_and(|server| server.expected.is_doubtful())
+        {
+            return Step::Wait(message);
+        }
+        if self.server.is_none() && needs_server(&message) {
+            // What can be refused is refused without a server connection.
+            if let Err(failure) = self.foresee(&message) {
+                self.fail(&message, &failure);
+                return Step::Done;
+            }
+            if !self.needs_no_server_after_all(&message) {
+                return Step::Wait(message);
+            }
+        }
+        if let Err(failure) = self.run(&message) {
+            self.fail(&message, &failure);
+        }
+        Step::Done
+    }
+
+    /// An empty text is answered without a server, and so is a Parse of what a server has parsed
+    /// before: who only prepares does not queue for a connection behind those who hold one.
+    fn needs_no_server_after_all(&self, message: &FrontendMessage) -> bool {
+        match message {
+            FrontendMessage::Query(sql) => self
+                .admit(sql, &[])
+                .is_ok_and(|plan| plan.statements.is_empty()),
+            FrontendMessage::Parse {
+                sql,
+                declared_types,
+                ..
+            } => self
+                .admit(sql, declared_types)
+                .is_ok_and(|plan| plan.was_parsed()),
+            FrontendMessage::Bind(_)
+            | FrontendMessage::Close(..)
+            | FrontendMessage::Copy
+            | FrontendMessage::Describe(..)
+            | FrontendMessage::Execute { .. }
+            | FrontendMessage::Flush
+            | FrontendMessage::FunctionCall
+            | FrontendMessage::Sync
+            | FrontendMessage::Terminate => false,
+        }
+    }
+
+    /// Whether the message would fail whatever the server says.
+    fn foresee(&self, message: &FrontendMessage) -> Result<(), Failure> {
+        match message {
+            FrontendMessage::Query(sql) => self.admit(sql, &[]).map(|_| ()),
+            FrontendMessage::Parse {
+                statement,
+                sql,
+                declared_types,
+            } => self.admit_parse(statement, sql, declared_types).map(|_| ()),
+            FrontendMessage::Bind(bind) => {
+                let plan = &self.current_statement(&bind.statement)?.plan;
+                check_bind(bind, plan)
+            }
+            FrontendMessage::Describe(Target::Statement, name) => {
+                self.current_statement(name).map(|_| ())
+            }
+            FrontendMessage::Close(..)
+            | FrontendMessage::Copy
+            | FrontendMessage::Describe(Target::Portal, _)
+            | FrontendMessage::Execute { .. }
+            | FrontendMessage::Flush
+            | FrontendMessage::FunctionCall
+            | FrontendMessage::Sync
+            | FrontendMessage::Terminate => Ok(()),
+        }
+    }
+
+    fn run(&mut self, message: &FrontendMessage) -> Result<(), Failure> {
+        match message {
+            FrontendMessage::Bind(bind) => self.bind(bind),
+            FrontendMessage::Close(Target::Portal, name) => {
+                self.close_portal(name);
+                Ok(())
+            }
+            FrontendMessage::Close(Target::Statement, name) => {
+                self.close_statement(name);
+                Ok(())
+            }
+            FrontendMessage::Describe(Target::Portal, name) => {
+                if let Some(server) = &mut self.server {
+                    server.out.describe_portal(name);
+                    server.expected.push(Reply::DescribeRows);
+                }
+                Ok(())
+            }
+            FrontendMessage::Describe(Target::Statement, name) => self.describe_statement(name),
+            FrontendMessage::Execute { portal, rows_max } => {
+                self.execute(portal, *rows_max);
+                Ok(())
+            }
+            FrontendMessage::Flush => {
+                if let Some(server) = &mut self.server {
+                    server.out.flush();
+                }
+                Ok(())
+            }
+            FrontendMessage::FunctionCall => Err(ErrorReport::error(
+                "0A000",
+                "function call messages are not supported",
+            )
+            .with_hint("Use SELECT with the function's name.")),
+            FrontendMessage::Parse {
+                statement,
+                sql,
+                declared_types,
+            } => self.parse(statement, sql, declared_types),
+            FrontendMessage::Query(sql) => self.query(sql),
+            FrontendMessage::Copy | FrontendMessage::Sync | FrontendMessage::Terminate => Ok(()),
+        }
+    }
+
+    /// Reports an error for a message, in its turn. If a server connection works for the client, it is
+    /// made to fail at this place, and our error stands in for its own.
+    pub(super) fn fail(&mut self, message: &FrontendMessage, report: &ErrorReport) {
+        self.refusals
+            .push(format!("{} {}", report.sqlstate, report.message));
+        let mut error = BytesMut::new();
+        report.write(&mut error);
+        let simple = matches!(
+            message,
+            FrontendMessage::Query(_) | FrontendMessage::FunctionCall
+        );
+        match (&mut self.server, simple) {
+            (Some(server), true) => {
+                server.out.housekeeping(&[Housekeeping::Fail]);
+                server.expected.push(Reply::Query {
+                    effects: [Effect::None].into(),
+                    instead: Some(error.freeze()),
+                });
+            }
+            (Some(server), false) => {
+                server.out.failing_parse();
+                server.expected.push(Reply::Parse {
+                    asker: Asker::Proxy,
+                    plan: None,
+                    instead: Some(error.freeze()),
+                });
+                self.skipping = true;
+            }
+            (None, true) => {
+                self.to_client.buffer().extend_from_slice(&error);
+                ready_for_query(self.to_client.buffer(), TransactionStatus::Idle);
+            }
+            (None, false) => {
+                self.to_client.buffer().extend_from_slice(&error);
+                self.skipping = true;
+            }
+        }
+    }
+
+    fn admission(&self) -> Result<&Arc<Admission>, Failure> {
+        self.admission.as_ref().ok_or_else(|| self.denial.clone())
+    }
+
+    fn admit(&self, sql: &Bytes, declared_types: &[Oid]) -> Result<Arc<Plan>, Failure> {
+        self.admission()?
+            .admit(sql, declared_types)
+            .map_err(|refusal| refusal_report(&refusal, sql))
+    }
+
+    fn admit_parse(
+        &self,
+        name: &Bytes,
+        sql: &Bytes,
+        declared_types: &[Oid],
+    ) -> Result<Arc<Plan>, Failure> {
+        if !name.is_empty() && self.statements.contains_key(name) {
+            return Err(ErrorReport::error(
+                "42P05",
+                format!("prepared statement \"{}\" already exists", shown(name)),
+            ));
+        }
+        let plan = self.admit(sql, declared_types)?;
+        if plan.statements.len() > 1 {
+            return Err(ErrorReport::error(
+                "42601",
+                "cannot insert multiple commands into a prepared statement",
+            ));
+        }
+        Ok(plan)
+    }
+
+    /// The client's statement, admitted under the present catalog and policy.
+    fn current_statement(&self, name: &Bytes) -> Result<Arc<ClientStatement>, Failure> {
+        let Some(statement) = self.statements.get(name) else {
+            return Err(ErrorReport::error(
+                "26000",
+                if name.is_empty() {
+                    "unnamed prepared statement does not exist".to_owned()
+                } else {
+                    format!("prepared statement \"{}\" does not exist", shown(name))
+                },
+            ));
+        };
+        if statement.plan.admission == self.admission()?.number() {
+            return Ok(Arc::clone(statement));
+        }
+        Ok(Arc::new(ClientStatement {
+            plan: self.admit(&statement.sql, &statement.declared_types)?,
+            sql: statement.sql.clone(),
+            declared_types: statement.declared_types.clone(),
+        }))
+    }
+
+    fn sync(&mut self) {
+        self.skipping = false;
+        match &mut self.server {
+            Some(server) => {
+                server.out.sync();
+                server.expected.push(Reply::Sync);
+            }
+            None => ready_for_query(self.to_client.buffer(), TransactionStatus::Idle),
+        }
+    }
+
+    fn query(&mut self, sql: &Bytes) -> Result<(), Failure> {
+        self.statements.remove(&Bytes::new());
+        let plan = self.admit(sql, &[])?;
+        let Some(server) = &mut self.server else {
+            // An empty text: no server is asked.
+            empty(self.to_client.buffer(), b'I');
+            ready_for_query(self.to_client.buffer(), TransactionStatus::Idle);
+            return Ok(());
+        };
+        let mut effects: std::collections::VecDeque<Effect> =
+            plan.statements.iter().map(Effect::of).collect();
+        note_use(server, effects.iter());
+        if effects.is_empty() {
+            server.out.housekeeping(&[Housekeeping::Empty]);
+            effects.push_back(Effect::None);
+        } else {
+            server
+                .out
+                .query(&plan, &self.identity.key)
+                .map_err(|refusal| refusal_report(&refusal, sql))?;
+        }
+        server.expected.push(Reply::Query {
+            effects,
+            instead: None,
+        });
+        Ok(())
+    }
+
+    fn parse(&mut self, name: &Bytes, sql: &Bytes, declared_types: &[Oid]) -> Result<(), Failure> {
+        let plan = self.admit_parse(name, sql, declared_types)?;
+        // The slice of a message would keep the whole of it alive.
+        let name = Bytes::copy_from_slice(name);
+        let statement = Arc::new(ClientStatement {
+            sql: Bytes::copy_from_slice(sql),
+            declared_types: declared_types.to_vec(),
+            plan: Arc::clone(&plan),
+        });
+        let before = self.statements.insert(name.clone(), statement);
+        let undo = Undo::ClientStatement(name, before);
+        match &mut self.server {
+            Some(server) => prepare(server, &plan, Asker::Client, Some(undo)),
+            None => self.to_client.buffer().extend_from_slice(PARSE_COMPLETE),
+        }
+        Ok(())
+    }
+
+    fn bind(&mut self, bind: &Bind) -> Result<(), Failure> {
+        let statement = self.current_statement(&bind.statement)?;
+        check_bind(bind, &statement.plan)?;
+        let Some(server) = &mut self.server else {
+            return Ok(());
+        };
+        prepare(server, &statement.plan, Asker::Proxy, None);
+        server
+            .out
+            .bind(bind, &statement.plan, &self.identity.key)
+            .map_err(|mismatch| ErrorReport::error("22023", mismatch.to_string()))?;
+        server.expected.push(Reply::Bind);
+        self.portals.insert(
+            Bytes::copy_from_slice(&bind.portal),
+            Arc::clone(&statement.plan),
+        );
+        Ok(())
+    }
+
+    fn describe_statement(&mut self, name: &Bytes) -> Result<(), Failure> {
+        let statement = self.current_statement(name)?;
+        if let Some(server) = &mut self.server {
+            prepare(server, &statement.plan, Asker::Proxy, None);
+            server.out.describe_statement(statement.plan.id);
+            server.expected.push(Reply::DescribeStatement {
+                hidden: statement.plan.tenant_parameters().len(),
+            });
+        }
+        Ok(())
+    }
+
+    fn execute(&mut self, portal: &Bytes, rows_max: i32) {
+        let effect = self
+            .portals
+            .get(portal)
+            .and_then(|plan| plan.statements.first())
+            .map_or(Effect::None, Effect::of);
+        if let Some(server) = &mut self.server {
+            note_use(server, [&effect]);
+            server.out.execute(portal, rows_max);
+            server.expected.push(Reply::Execute(effect));
+        }
+    }
+
+    fn close_portal(&mut self, name: &Bytes) {
+        match &mut self.server {
+            Some(server) => {
+                server.out.close(Target::Portal, name);
+                server.expected.push(Reply::Close(Asker::Client));
+            }
+            None => self.to_client.buffer().extend_from_slice(CLOSE_COMPLETE),
+        }
+    }
+
+    /// The statement stays prepared on server connections, for others who send the same text.
+    fn close_statement(&mut self, name: &Bytes) {
+        let before = self.statements.remove(name);
+        match &mut self.server {
+            Some(server) => {
+                let name = Bytes::copy_from_slice(name);
+                let undo = before.map(|before| Undo::ClientStatement(name, Some(before)));
+                server.expected.push_undoable(
+                    Reply::Local(Bytes::from_static(CLOSE_COMPLETE)),
+                    undo.into_iter().collect(),
+                );
+            }
+            None => self.to_client.buffer().extend_from_slice(CLOSE_COMPLETE),
+        }
+    }
+
+    /// Writes the answers of our own whose turn has come.
+    pub(super) fn flush_local(&mut self) {
+        let Some(server) = &mut self.server else {
+            return;
+        };
+        while let Some(Reply::Local(_)) = server.expected.front() {
+            if let Some(Reply::Local(bytes)) = server.expected.pop() {
+                self.to_client.buffer().extend_from_slice(&bytes);
+            }
+        }
+    }
+}
+
+/// Makes sure that the server connection holds the statement. `undo` is the client's part of a Parse.
+fn prepare(server: &mut Attached, plan: &Arc<Plan>, asker: Asker, undo: Option<Undo>) {
+    let mut undo: Vec<Undo> = undo.into_iter().collect();
+    if server.state.prepared.touch(plan.id) {
+        if asker == Asker::Client {
+            server
+                .expected
+                .push_undoable(Reply::Local(Bytes::from_static(PARSE_COMPLETE)), undo);
+        }
+        return;
+    }
+    server.out.parse(plan);
+    undo.push(Undo::Prepared(plan.id));
+    server.expected.push_undoable(
+        Reply::Parse {
+            asker,
+            plan: Some(Arc::clone(plan)),
+            instead: None,
+        },
+        undo,
+    );
+    if let Some(oldest) = server.state.prepared.insert(plan.id) {
+        server
+            .out
+            .close(Target::Statement, oldest.name().as_bytes());
+        server
+            .expected
+            .push_undoable(Reply::Close(Asker::Proxy), vec![Undo::Closed(oldest)]);
+    }
+}
+
+fn note_use<'a>(server: &mut Attached, effects: impl IntoIterator<Item = &'a Effect>) {
+    for effect in effects {
+        if *effect == Effect::Pin {
+            server.stage = Stage::Pinned;
+            server.condition = Condition::Broken;
+        }
+        if effect.changes_variables() && server.condition == Condition::Clean {
+            server.condition = Condition::Used;
+        }
+    }
+}
+
+fn names_a_statement(message: &FrontendMessage) -> bool {
+    matches!(
+        message,
+        FrontendMessage::Bind(_)
+            | FrontendMessage::Parse { .. }
+            | FrontendMessage::Describe(Target::Statement, _)
+            | FrontendMessage::Close(Target::Statement, _)
+    )
+}
+
+fn needs_server(message: &FrontendMessage) -> bool {
+    match message {
+        FrontendMessage::Bind(_)
+        | FrontendMessage::Describe(..)
+        | FrontendMessage::Execute { .. }
+        | FrontendMessage::Parse { .. }
+        | FrontendMessage::Query(_) => true,
+        FrontendMessage::Close(..)
+        | FrontendMessage::Copy
+        | FrontendMessage::Flush
+        | FrontendMessage::FunctionCall
+        | FrontendMessage::Sync
+        | FrontendMessage::Terminate => false,
+    }
+}
+
+/// The client must fill its own parameters, no fewer and no more: what comes after them is the
+/// tenant's.
+fn check_bind(bind: &Bind, plan: &Plan) -> Result<(), Failure> {
+    let required = usize::from(plan.client_parameters());
+    if bind.parameters != required {
+        return Err(ErrorReport::error(
+            "08P01",
+            format!(
+                "bind message supplies {} parameters, but prepared statement \"{}\" requires {required}",
+                bind.parameters,
+                shown(&bind.statement),
+            ),
+        ));
+    }
+    let formats = bind.parameter_formats.len();
+    if formats > 1 && formats != required {
+        return Err(ErrorReport::error(
+            "08P01",
+            format!("bind message has {formats} parameter formats but {required} parameters"),
+        ));
+    }
+    if required + plan.tenant_parameters().len() > usize::from(u16::MAX) {
+        return Err(ErrorReport::error("54000", "too many parameters"));
+    }
+    Ok(())
+}
+
+/// What the client is told of a refusal.
+fn refusal_report(refusal: &Refusal, sql: &[u8]) -> ErrorReport {
+    let position = refusal.position.and_then(|at| {
+        let before = std::str::from_utf8(sql.get(..at)?).ok()?;
+        Some(before.chars().count() + 1)
+    });
+    ErrorReport {
+        hint: refusal.hint(),
+        position,
+        ..ErrorReport::error(refusal.sqlstate(), refusal.to_string())
+    }
+}
+
+fn shown(name: &[u8]) -> String {
+    String::from_utf8_lossy(name).into_owned()
+}

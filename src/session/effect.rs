@@ -1,0 +1,117 @@
+//! What a statement changes in the session, once the server has run it.
+
+use super::admission::parse_text;
+use crate::isolate::{Isolated, Kind, SetScope, TransactionCommand};
+
+/// What is to be noted when a statement has completed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Effect {
+    /// A transaction block begins.
+    Begin,
+    /// The session is as new: variables, prepared statements, all.
+    Clear,
+    /// The transaction block ends, one way or the other: the command tag tells.
+    Commit,
+    /// A setting of the application's own was made for the transaction; its name stays.
+    Custom(String),
+    /// Nothing.
+    None,
+    /// The server connection holds something of this client's.
+    Pin,
+    /// A savepoint is gone.
+    Release(String),
+    /// A variable has its default again.
+    Reset(String),
+    /// The transaction block has ended and was undone.
+    Rollback,
+    /// What came after a savepoint was undone.
+    RollbackTo(String),
+    /// A savepoint was made.
+    Savepoint(String),
+    /// A variable was set.
+    Set(String, String),
+}
+
+impl Effect {
+    /// What this statement will have changed.
+    pub fn of(statement: &Isolated) -> Self {
+        match &statement.kind {
+            Kind::Data | Kind::SetTransaction | Kind::Show { .. } => Self::None,
+            Kind::ClearsSession => Self::Clear,
+            Kind::Pins => Self::Pin,
+            Kind::Reset { variable } => Self::Reset(variable.clone()),
+            Kind::Set {
+                scope: SetScope::Local,
+                variable,
+                ..
+            } => {
+                if variable.contains('.') {
+                    Self::Custom(variable.clone())
+                } else {
+                    Self::None
+                }
+            }
+            Kind::Set {
+                scope: SetScope::Session,
+                variable,
+                value,
+            } => Self::Set(variable.clone(), value.clone()),
+            Kind::Transaction(command) => {
+                let name = || savepoint_name(parse_text(&statement.admitted));
+                match command {
+                    TransactionCommand::Begin => Self::Begin,
+                    TransactionCommand::Commit => Self::Commit,
+                    TransactionCommand::Release => Self::Release(name()),
+                    TransactionCommand::Rollback => Self::Rollback,
+                    TransactionCommand::RollbackTo => Self::RollbackTo(name()),
+                    TransactionCommand::Savepoint => Self::Savepoint(name()),
+                }
+            }
+        }
+    }
+
+    /// Whether the server connection's variables change outside of what a rollback undoes.
+    pub fn changes_variables(&self) -> bool {
+        match self {
+            Self::Clear | Self::Custom(_) | Self::Reset(_) | Self::Set(..) => true,
+            Self::Begin
+            | Self::Commit
+            | Self::None
+            | Self::Pin
+            | Self::Release(_)
+            | Self::Rollback
+            | Self::RollbackTo(_)
+            | Self::Savepoint(_) => false,
+        }
+    }
+}
+
+/// The name at the end of SAVEPOINT, RELEASE and ROLLBACK TO, folded as PostgreSQL folds it.
+fn savepoint_name(text: &str) -> String {
+    let text = text.trim_end_matches(|c: char| c.is_whitespace() || c == ';');
+    if let Some(quoted) = text.strip_suffix('"') {
+        let name = quoted.split_once('"').map_or(quoted, |(_, name)| name);
+        return name.replace("\"\"", "\"");
+    }
+    text.rsplit(char::is_whitespace)
+        .next()
+        .unwrap_or(text)
+        .to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn savepoints_are_named_as_postgresql_folds_them() {
+        for (text, name) in [
+            ("SAVEPOINT A", "a"),
+            ("ROLLBACK TO SAVEPOINT \"A b\"", "A b"),
+            ("RELEASE SAVEPOINT \"a\"\"b\" ;", "a\"b"),
+            ("ROLLBACK TO a;", "a"),
+        ] {
+            assert_eq!(savepoint_name(text), name, "{text}");
+        }
+    }
+}

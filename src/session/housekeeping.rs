@@ -1,0 +1,89 @@
+//! The SQL that Tenantry sends on its own account: a closed list, with nothing of a client in it but
+//! quoted names and values of variables.
+
+/// A text of Tenantry's own.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Housekeeping {
+    /// Forgets what `currval` and `lastval` would tell.
+    DiscardSequences,
+    /// Nothing at all: PostgreSQL answers `EmptyQueryResponse`.
+    Empty,
+    /// Fails in any state, so that a refusal fails the transaction block on the server as well.
+    Fail,
+    /// Everything that a session can leave behind, but for prepared statements: DISCARD ALL without
+    /// DEALLOCATE ALL and DISCARD PLANS.
+    Reset,
+    /// Sets and resets session variables.
+    Variables {
+        /// Names that get their default.
+        reset: Vec<String>,
+        /// Names and values as SHOW prints them.
+        set: Vec<(String, String)>,
+    },
+}
+
+impl Housekeeping {
+    /// The text to be sent.
+    pub fn text(&self) -> String {
+        match self {
+            Self::DiscardSequences => "DISCARD SEQUENCES".to_owned(),
+            Self::Empty => String::new(),
+            Self::Fail => "refused_by_tenantry".to_owned(),
+            Self::Reset => "RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; CLOSE ALL; \
+                            UNLISTEN *; SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD TEMP; \
+                            DISCARD SEQUENCES"
+                .to_owned(),
+            Self::Variables { reset, set } => {
+                let reset = reset.iter().map(|name| {
+                    let parts: Vec<String> = name.split('.').map(identifier).collect();
+                    format!("RESET {}", parts.join("."))
+                });
+                let calls: Vec<String> = set
+                    .iter()
+                    .map(|(name, value)| {
+                        let (name, value) = (literal(name), literal(value));
+                        format!("pg_catalog.set_config({name}, {value}, false)")
+                    })
+                    .collect();
+                let set = (!calls.is_empty()).then(|| format!("SELECT {}", calls.join(", ")));
+                reset.chain(set).collect::<Vec<_>>().join("; ")
+            }
+        }
+    }
+}
+
+/// Quoted as a string constant that means the same whatever `standard_conforming_strings` says.
+fn literal(text: &str) -> String {
+    let quoted = text.replace('\0', "").replace('\'', "''");
+    if quoted.contains('\\') {
+        format!("E'{}'", quoted.replace('\\', "\\\\"))
+    } else {
+        format!("'{quoted}'")
+    }
+}
+
+fn identifier(name: &str) -> String {
+    format!("\"{}\"", name.replace('\0', "").replace('"', "\"\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_values_are_quoted() {
+        let task = Housekeeping::Variables {
+            reset: vec!["app.u\"ser".into()],
+            set: vec![
+                ("timezone".into(), "x'; DROP TABLE t; --".into()),
+                ("app.a".into(), "\\'".into()),
+            ],
+        };
+        assert_eq!(
+            task.text(),
+            "RESET \"app\".\"u\"\"ser\"; SELECT \
+             pg_catalog.set_config('timezone', 'x''; DROP TABLE t; --', false), \
+             pg_catalog.set_config('app.a', E'\\\\''', false)"
+        );
+    }
+}

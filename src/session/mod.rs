@@ -1,0 +1,360 @@
+//! One client's conversation, as a state machine without I/O.
+//!
+//! In: bytes of the client and of the server connection that works for it, and the current
+//! [`Admission`]. Out: bytes for both, and whether a server connection is wanted or may be released.
+//!
+//! # Invariants
+//! 1. SQL reaches [`ToServer`] only as [`crate::admitted::Admitted`] or as [`Housekeeping`], a closed
+//!    list of texts of Tenantry's own.
+//! 2. Replies come in the order of what was asked: each message that was sent has an entry in the
+//!    queue of expected replies, and what Tenantry answers itself waits there for its turn.
+//! 3. A refusal makes the server fail as well: inside a transaction block the client's view and the
+//!    server's never part.
+//! 4. What a statement changes in the session (its name, a variable) counts only once the server has
+//!    confirmed it.
+//! 5. Whatever is odd ends the connection: nothing is guessed.
+//!
+//! # Not here
+//! Sockets and waiting: `proxy`. What a statement becomes: [`crate::isolate`].
+
+mod admission;
+mod client;
+mod effect;
+mod expected;
+mod housekeeping;
+mod outgoing;
+mod server;
+mod server_state;
+mod statements;
+mod variables;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+
+pub use admission::{Admission, Numbers, Plan, Rules, StatementId};
+pub use effect::Effect;
+pub use housekeeping::Housekeeping;
+pub use outgoing::{ToClient, ToServer};
+pub use server_state::ServerState;
+pub use variables::Variables;
+
+use crate::protocol::Violation;
+use crate::protocol::backend::parameter_status;
+use crate::protocol::error_response::{ErrorReport, OwnValue};
+use crate::protocol::frontend::FrontendMessage;
+use crate::tenant::TenantKey;
+use expected::ExpectedReplies;
+use statements::ClientStatement;
+
+/// How much may wait to be written before nothing more is read for it.
+const HIGH_WATER_BYTES: usize = 128 * 1024;
+
+/// Who talks.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// Tells sessions apart; never used twice.
+    pub session: u64,
+    /// The tenant's value in the tenant column.
+    pub key: TenantKey,
+}
+
+/// In which state a server connection comes back.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Condition {
+    /// It must be closed.
+    Broken,
+    /// As it was lent, but for the variables that its [`ServerState`] knows.
+    Clean,
+    /// It must be reset.
+    Used,
+}
+
+/// The server connection that works for the client at the moment.
+#[derive(Debug)]
+struct Attached {
+    state: ServerState,
+    expected: ExpectedReplies,
+    out: ToServer,
+    /// What is still to come of a message that is passed on while it arrives.
+    passing_bytes: usize,
+    condition: Condition,
+    stage: Stage,
+}
+
+/// How far the work of a server connection is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Stage {
+    /// `ReadyForQuery` came in the idle state, and nothing else is expected.
+    Finished,
+    /// It holds something of this client's and stays with it to the end.
+    Pinned,
+    /// It is not done yet.
+    Working,
+}
+
+/// Why the conversation ends. What is left for the client is still written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Ending {
+    /// The client said goodbye.
+    ClientLeft,
+    /// An error was reported that ends the connection.
+    Fatal,
+}
+
+/// The conversation of one client after its authentication.
+#[derive(Debug)]
+pub struct Session {
+    identity: Identity,
+    admission: Option<Arc<Admission>>,
+    /// What is let through of the server's errors; `None`: all of it.
+    own_values: Option<Arc<Vec<OwnValue>>>,
+    variables: Variables,
+    /// What the client was told by `ParameterStatus`.
+    reported: BTreeMap<String, String>,
+    statements: HashMap<Bytes, Arc<ClientStatement>>,
+    portals: HashMap<Bytes, Arc<Plan>>,
+    server: Option<Attached>,
+    /// A message that waits: for a server connection, or for replies to earlier ones.
+    held: Option<FrontendMessage>,
+    /// After an error in the extended protocol everything up to Sync is dropped.
+    skipping: bool,
+    to_client: ToClient,
+    ending: Option<Ending>,
+    refusals: Vec<String>,
+    /// What every statement is answered while there is no [`Admission`].
+    denial: ErrorReport,
+}
+
+impl Session {
+    /// A conversation that begins, with the parameters that the client was told.
+    pub fn new(
+        identity: Identity,
+        variables: Variables,
+        reported: BTreeMap<String, String>,
+    ) -> Self {
+        Self {
+            identity,
+            admission: None,
+            own_values: Some(Arc::default()),
+            variables,
+            reported,
+            statements: HashMap::new(),
+            portals: HashMap::new(),
+            server: None,
+            held: None,
+            skipping: false,
+            to_client: ToClient::default(),
+            ending: None,
+            refusals: Vec::new(),
+            denial: ErrorReport::error(
+                "57P03",
+                "what the tables of the upstream look like is not known yet",
+            ),
+        }
+    }
+
+    /// No statement of this session is admitted; each is answered by this error.
+    pub fn deny(&mut self, denial: ErrorReport) {
+        self.admission = None;
+        self.denial = denial;
+    }
+
+    /// What the client was told by `ParameterStatus`.
+    pub fn reported(&self) -> &BTreeMap<String, String> {
+        &self.reported
+    }
+
+    /// The catalog and policy that statements are admitted under from now on; `None` while the
+    /// upstream's catalog is not known.
+    pub fn set_admission(&mut self, admission: Option<Arc<Admission>>) {
+        let same = match (&self.admission, &admission) {
+            (Some(old), Some(new)) => Arc::ptr_eq(old, new),
+            (None, None) => true,
+            (None, Some(_)) | (Some(_), None) => false,
+        };
+        if !same {
+            self.own_values = match &admission {
+                Some(admission) => admission.own_values(&self.identity.key).map(Arc::new),
+                None => Some(Arc::default()),
+            };
+            self.admission = admission;
+        }
+    }
+
+    /// What waits to be written to the client.
+    pub fn to_client(&mut self) -> &mut ToClient {
+        &mut self.to_client
+    }
+
+    /// What waits to be written to the server connection.
+    pub fn to_server(&mut self) -> Option<&mut ToServer> {
+        self.server.as_mut().map(|server| &mut server.out)
+    }
+
+    /// Whether a message waits for a server connection.
+    pub fn wants_server(&self) -> bool {
+        self.server.is_none() && self.held.is_some() && self.ending.is_none()
+    }
+
+    /// Whether the server connection has done its work and should be given back.
+    pub fn is_finished_with_server(&self) -> bool {
+        self.server
+            .as_ref()
+            .is_some_and(|server| server.stage == Stage::Finished)
+    }
+
+    /// Whether bytes of the client are wanted: nothing is held back, and there is room.
+    pub fn wants_client_bytes(&self) -> bool {
+        self.ending.is_none() && self.held.is_none() && self.has_room()
+    }
+
+    /// Whether bytes of the server are wanted: there is room for what they become.
+    pub fn wants_server_bytes(&self) -> bool {
+        self.to_client.len() < HIGH_WATER_BYTES
+    }
+
+    /// Whether the client waits for nothing and no transaction block is open.
+    pub fn is_idle(&self) -> bool {
+        self.server.is_none() && self.held.is_none()
+    }
+
+    /// Why the conversation ends, if it does.
+    pub fn ending(&self) -> Option<Ending> {
+        self.ending
+    }
+
+    /// The refusals since the last call, for the log.
+    pub fn take_refusals(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.refusals)
+    }
+
+    fn has_room(&self) -> bool {
+        let waiting = self.server.as_ref().map_or(0, |server| server.out.len());
+        self.to_client.len() < HIGH_WATER_BYTES && waiting < HIGH_WATER_BYTES
+    }
+
+    /// Whether this server connection can work for this client: a setting of an application's own
+    /// (`app.user`) leaves its name behind, which only those see who use it themselves.
+    pub fn fits(&self, state: &ServerState) -> bool {
+        state.custom_variables.is_subset(self.variables.custom())
+    }
+
+    /// A server connection begins to work for the client.
+    pub fn attach(&mut self, state: ServerState) {
+        let mut server = Attached {
+            state,
+            expected: ExpectedReplies::default(),
+            out: ToServer::default(),
+            passing_bytes: 0,
+            condition: Condition::Clean,
+            stage: Stage::Working,
+        };
+        let mut tasks = Vec::new();
+        if let Some(task) = self.variables.task(&server.state.variables) {
+            tasks.push(task);
+        }
+        if server
+            .state
+            .last_session
+            .is_some_and(|last| last != self.identity.session)
+        {
+            // currval() and lastval() read what the last nextval() of the connection left.
+            tasks.push(Housekeeping::DiscardSequences);
+        }
+        if !tasks.is_empty() {
+            server.out.housekeeping(&tasks);
+            server.expected.push_housekeeping();
+        }
+        server.state.variables = self.variables.current().clone();
+        server.state.last_session = Some(self.identity.session);
+        server
+            .state
+            .custom_variables
+            .extend(self.variables.custom().iter().cloned());
+        let ready = tasks.is_empty();
+        self.server = Some(server);
+        if ready {
+            self.report_parameters();
+        }
+    }
+
+    /// No server connection could be had for what waits.
+    pub fn no_server(&mut self, report: &ErrorReport) {
+        if let Some(held) = self.held.take() {
+            self.fail(&held, report);
+        }
+    }
+
+    /// The server connection is gone, or must go.
+    pub fn lose_server(&mut self, report: &ErrorReport) {
+        if self.server.take().is_some() && self.ending.is_none() {
+            self.end(report);
+        }
+    }
+
+    /// Takes the server connection's state back.
+    pub fn detach(&mut self) -> Option<(ServerState, Condition)> {
+        let mut server = self.server.take()?;
+        self.portals.clear();
+        server
+            .state
+            .custom_variables
+            .extend(self.variables.custom().iter().cloned());
+        let is_done = server.stage == Stage::Finished && server.out.is_empty();
+        let condition = if is_done {
+            server.condition
+        } else {
+            Condition::Broken
+        };
+        Some((server.state, condition))
+    }
+
+    /// Reports an error that ends the connection.
+    pub fn end(&mut self, report: &ErrorReport) {
+        if self.ending.is_none() {
+            report.write(self.to_client.buffer());
+            self.ending = Some(Ending::Fatal);
+        }
+    }
+
+    /// Reports a violation of the protocol, which ends the connection.
+    pub fn violated(&mut self, violation: &Violation) {
+        if let Some(server) = &mut self.server {
+            server.condition = Condition::Broken;
+        }
+        self.end(&ErrorReport::fatal("08P01", violation.to_string()));
+    }
+
+    /// Takes what the client sent, as far as possible.
+    pub fn on_client(&mut self, input: &mut BytesMut) {
+        if let Err(violation) = self.read_client(input) {
+            self.violated(&violation);
+        }
+    }
+
+    /// Takes what the server sent, as far as there is room.
+    pub fn on_server(&mut self, input: &mut BytesMut) {
+        if let Err(violation) = self.read_server(input) {
+            self.violated(&violation);
+        }
+    }
+
+    /// Tells the client of parameters whose values it does not know yet.
+    fn report_parameters(&mut self) {
+        let Some(server) = &self.server else {
+            return;
+        };
+        for (name, value) in &server.state.parameters {
+            // The server's own login is not the client's.
+            if name == "session_authorization" || name == "is_superuser" {
+                continue;
+            }
+            if self.reported.get(name) != Some(value) {
+                parameter_status(self.to_client.buffer(), name, value);
+                self.reported.insert(name.clone(), value.clone());
+            }
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! Bytes that wait to be written.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::sync::Arc;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+use super::admission::{Plan, StatementId, parse_text};
+use super::housekeeping::Housekeeping;
+use crate::admitted::Admitted;
+use crate::isolate::refusal::Refusal;
+use crate::protocol::backend::{empty, message, put_string};
+use crate::protocol::frontend::{Bind, Target};
+use crate::tenant::{KeyMismatch, TenantKey};
+
+/// Spans shorter than this are copied: a system call for each would cost more.
+const SPAN_BYTES_MIN: usize = 1024;
+
+/// What waits for the client: spans of the server's bytes as they are, and messages of our own.
+#[derive(Debug, Default)]
+pub struct ToClient {
+    spans: VecDeque<Bytes>,
+    tail: BytesMut,
+    spans_bytes: usize,
+}
+
+impl ToClient {
+    /// How much waits.
+    pub fn len(&self) -> usize {
+        self.spans_bytes + self.tail.len()
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Where messages of our own are written.
+    pub fn buffer(&mut self) -> &mut BytesMut {
+        &mut self.tail
+    }
+
+    /// Adds a span without copying it.
+    pub fn push(&mut self, span: Bytes) {
+        if span.len() < SPAN_BYTES_MIN {
+            self.tail.extend_from_slice(&span);
+            return;
+        }
+        if !self.tail.is_empty() {
+            let tail = self.tail.split().freeze();
+            self.spans_bytes += tail.len();
+            self.spans.push_back(tail);
+        }
+        self.spans_bytes += span.len();
+        self.spans.push_back(span);
+    }
+
+    /// The first spans, to be written at once.
+    pub fn slices<'a>(&'a self, slices: &mut Vec<IoSlice<'a>>) {
+        slices.extend(
+            self.spans
+                .iter()
+                .map(|span| &span[..])
+                .chain([&self.tail[..]])
+                .filter(|span| !span.is_empty())
+                .take(16)
+                .map(IoSlice::new),
+        );
+    }
+
+    /// So much was written.
+    pub fn advance(&mut self, mut written: usize) {
+        while let Some(span) = self.spans.front_mut() {
+            let step = written.min(span.len());
+            span.advance(step);
+            self.spans_bytes -= step;
+            written -= step;
+            if !span.is_empty() {
+                return;
+            }
+            self.spans.pop_front();
+        }
+        self.tail.advance(written.min(self.tail.len()));
+        if self.tail.is_empty() {
+            // An idle client holds no buffer.
+            self.tail = BytesMut::new();
+        }
+    }
+}
+
+/// What waits for a server connection. Nothing but these messages can be written to it, and the only
+/// ones that hold SQL take it as [`Admitted`] or [`Housekeeping`].
+#[derive(Debug, Default)]
+pub struct ToServer {
+    bytes: BytesMut,
+}
+
+impl ToServer {
+    /// How much waits.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// What waits.
+    pub fn waiting(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// So much was written.
+    pub fn advance(&mut self, written: usize) {
+        self.bytes.advance(written.min(self.bytes.len()));
+        if self.bytes.is_empty() {
+            self.bytes = BytesMut::new();
+        }
+    }
+
+    /// Query, with texts of our own.
+    pub fn housekeeping(&mut self, tasks: &[Housekeeping]) {
+        let texts: Vec<String> = tasks.iter().map(Housekeeping::text).collect();
+        message(&mut self.bytes, b'Q', |body| {
+            put_string(body, texts.join("; ").as_bytes());
+        });
+    }
+
+    /// Query, with each statement for this tenant.
+    pub(super) fn query(&mut self, plan: &Plan, key: &TenantKey) -> Result<(), Refusal> {
+        let mut texts = Vec::with_capacity(plan.statements.len());
+        for statement in &plan.statements {
+            texts.push(match &statement.admitted {
+                Admitted::Bypassed(bypassed) => bypassed.text().to_owned(),
+                Admitted::Isolated(verified) if verified.tenant_parameters().is_empty() => {
+                    verified.text().to_owned()
+                }
+                Admitted::Isolated(verified) => verified.with_tenant(key)?,
+            });
+        }
+        // The line break ends a comment, should a text end in one.
+        message(&mut self.bytes, b'Q', |body| {
+            put_string(body, texts.join(";\n").as_bytes());
+        });
+        Ok(())
+    }
+
+    /// Parse, under the statement's own name; the parameters that the client left open stay open, and
+    /// the tenant's follow.
+    pub(super) fn parse(&mut self, plan: &Plan) {
+        let text = plan
+            .statements
+            .first()
+            .map_or("", |statement| parse_text(&statement.admitted));
+        let open = usize::from(plan.client_parameters()).saturating_sub(plan.declared_types.len());
+        let types: Vec<u32> = plan
+            .declared_types
+            .iter()
+            .copied()
+            .chain(std::iter::repeat_n(0, open))
+            .chain(plan.tenant_parameters().iter().map(|slot| slot.oid()))
+            .collect();
+        message(&mut self.bytes, b'P', |body| {
+            put_string(body, plan.id.name().as_bytes());
+            put_string(body, text.as_bytes());
+            put_count(body, types.len());
+            for oid in types {
+                body.put_u32(oid);
+            }
+        });
+    }
+
+    /// A Parse that fails.
+    pub(super) fn failing_parse(&mut self) {
+        message(&mut self.bytes, b'P', |body| {
+            put_string(body, b"");
+            put_string(body, Housekeeping::Fail.text().as_bytes());
+            put_count(body, 0);
+        });
+    }
+
+    /// Bind, with the tenant's values after the client's. The caller has checked the counts.
+    pub(super) fn bind(
+        &mut self,
+        bind: &Bind,
+        plan: &Arc<Plan>,
+        key: &TenantKey,
+    ) -> Result<(), KeyMismatch> {
+        let slots = plan.tenant_parameters();
+        // One code stands for all parameters, the tenant's included.
+        let binary = bind.parameter_formats == [1];
+        let mut tenant = Vec::with_capacity(slots.len());
+        for slot in slots {
+            tenant.push(if binary {
+                slot.binary(key)?
+            } else {
+                slot.text(key)?.into_bytes()
+            });
+        }
+        message(&mut self.bytes, b'B', |body| {
+            put_string(body, &bind.portal);
+            put_string(body, plan.id.name().as_bytes());
+            let formats = &bind.parameter_formats;
+            let added = if formats.len() > 1 { tenant.len() } else { 0 };
+            put_count(body, formats.len() + added);
+            for format in formats {
+                body.put_i16(*format);
+            }
+            for _ in 0..added {
+                body.put_i16(0);
+            }
+            put_count(body, bind.parameters + tenant.len());
+            body.extend_from_slice(&bind.values);
+            for value in &tenant {
+                body.put_u32(u32::try_from(value.len()).unwrap_or(u32::MAX));
+                body.extend_from_slice(value);
+            }
+            body.extend_from_slice(&bind.result_formats);
+        });
+        Ok(())
+    }
+
+    /// Describe of a statement.
+    pub(super) fn describe_statement(&mut self, id: StatementId) {
+        message(&mut self.bytes, b'D', |body| {
+            body.put_u8(b'S');
+            put_string(body, id.name().as_bytes());
+        });
+    }
+
+    /// Describe of a portal.
+    pub(super) fn describe_portal(&mut self, portal: &[u8]) {
+        message(&mut self.bytes, b'D', |body| {
+            body.put_u8(b'P');
+            put_string(body, portal);
+        });
+    }
+
+    /// Execute
+    pub(super) fn execute(&mut self, portal: &[u8], rows_max: i32) {
+        message(&mut self.bytes, b'E', |body| {
+            put_string(body, portal);
+            body.put_i32(rows_max);
+        });
+    }
+
+    /// Close, of a portal by the client's name, or of a statement by ours.
+    pub(super) fn close(&mut self, target: Target, name: &[u8]) {
+        message(&mut self.bytes, b'C', |body| {
+            body.put_u8(match target {
+                Target::Portal => b'P',
+                Target::Statement => b'S',
+            });
+            put_string(body, name);
+        });
+    }
+
+    /// Flush
+    pub(super) fn flush(&mut self) {
+        empty(&mut self.bytes, b'H');
+    }
+
+    /// Sync
+    pub(super) fn sync(&mut self) {
+        empty(&mut self.bytes, b'S');
+    }
+}
+
+fn put_count(body: &mut BytesMut, count: usize) {
+    body.put_u16(u16::try_from(count).unwrap_or(u16::MAX));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_keep_their_order() {
+        let mut out = ToClient::default();
+        out.buffer().extend_from_slice(b"a");
+        out.push(Bytes::from(vec![b'b'; SPAN_BYTES_MIN]));
+        out.push(Bytes::from_static(b"c"));
+        assert_eq!(out.len(), SPAN_BYTES_MIN + 2);
+        let mut slices = Vec::new();
+        out.slices(&mut slices);
+        let all: Vec<u8> = slices.iter().flat_map(|slice| slice.to_vec()).collect();
+        assert_eq!((all[0], all[1], all[all.len() - 1]), (b'a', b'b', b'c'));
+        drop(slices);
+        out.advance(1 + SPAN_BYTES_MIN / 2);
+        out.advance(SPAN_BYTES_MIN / 2);
+        assert_eq!(out.len(), 1);
+        out.advance(1);
+        assert!(out.is_empty());
+    }
+}

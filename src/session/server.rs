@@ -1,0 +1,364 @@
+//! What becomes of the server's messages.
+
+use bytes::BytesMut;
+
+use super::effect::Effect;
+use super::expected::{Asker, Reply, Undo, undo_prepared};
+use super::{Condition, Session, Stage};
+use crate::protocol::Violation;
+use crate::protocol::backend::{
+    TransactionStatus, read_parameter_status, shorter_parameter_description,
+};
+use crate::protocol::error_response::{ErrorReport, ServerReport, visible};
+use crate::protocol::frame::{HEADER_BYTES, Header, SERVER_BYTES_MAX, header};
+
+/// What is done with a message's bytes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Bytes {
+    /// The client does not get them.
+    Dropped,
+    /// The client gets them as they are.
+    Passed,
+}
+
+impl Session {
+    pub(super) fn read_server(&mut self, input: &mut BytesMut) -> Result<(), Violation> {
+        // The bytes at the beginning of `input` that the client gets as they are.
+        let mut run = 0;
+        let result = loop {
+            if !self.wants_server_bytes() || run >= super::HIGH_WATER_BYTES {
+                break Ok(());
+            }
+            let Some(server) = &mut self.server else {
+                break Ok(());
+            };
+            if server.stage == Stage::Finished {
+                break Ok(());
+            }
+            if server.passing_bytes > 0 {
+                let step = server.passing_bytes.min(input.len() - run);
+                server.passing_bytes -= step;
+                run += step;
+                if server.passing_bytes > 0 {
+                    break Ok(());
+                }
+                continue;
+            }
+            let rest = input.get(run..).unwrap_or_default();
+            let next = match header(rest) {
+                Ok(Some(next)) => next,
+                Ok(None) => break Ok(()),
+                Err(violation) => break Err(violation),
+            };
+            if is_passed_unread(next.tag) {
+                match self.pass(next.tag) {
+                    Ok(Bytes::Passed) => {
+                        if let Some(server) = &mut self.server {
+                            server.passing_bytes = HEADER_BYTES + next.body_bytes;
+                        }
+                        continue;
+                    }
+                    Ok(Bytes::Dropped) => {}
+                    Err(violation) => break Err(violation),
+                }
+            }
+            if next.body_bytes > SERVER_BYTES_MAX {
+                break Err(Violation::Length);
+            }
+            let whole = HEADER_BYTES + next.body_bytes;
+            if rest.len() < whole {
+                break Ok(());
+            }
+            self.pass_run(input, &mut run, next);
+            let message = input.split_to(whole).freeze();
+            let body = message.slice(HEADER_BYTES..);
+            match self.understand(next.tag, &body) {
+                Ok(Bytes::Passed) => self.to_client.push(message),
+                Ok(Bytes::Dropped) => {}
+                Err(violation) => break Err(violation),
+            }
+            self.flush_local();
+        };
+        if run > 0 {
+            self.to_client.push(input.split_to(run).freeze());
+        }
+        if input.is_empty() {
+            *input = BytesMut::new();
+        }
+        result
+    }
+
+    /// What was only counted goes to the client before anything else is written to it.
+    fn pass_run(&mut self, input: &mut BytesMut, run: &mut usize, _next: Header) {
+        if *run > 0 {
+            self.to_client.push(input.split_to(*run).freeze());
+            *run = 0;
+        }
+    }
+
+    /// Whether a message that is not read is due, and whether the client gets it.
+    fn pass(&mut self, tag: u8) -> Result<Bytes, Violation> {
+        let Some(server) = &mut self.server else {
+            return Err(Violation::ServerTag(tag));
+        };
+        match (tag, server.expected.front()) {
+            (_, Some(Reply::Housekeeping)) => Ok(Bytes::Dropped),
+            (b'D' | b'H' | b'c' | b'd', Some(Reply::Execute(_) | Reply::Query { .. }))
+            | (b'T', Some(Reply::Query { .. })) => Ok(Bytes::Passed),
+            (b'T' | b'n', Some(Reply::DescribeRows)) => {
+                server.expected.pop();
+                Ok(Bytes::Passed)
+            }
+            _ => Err(Violation::ServerTag(tag)),
+        }
+    }
+
+    /// A message that has to be read.
+    fn understand(&mut self, tag: u8, body: &[u8]) -> Result<Bytes, Violation> {
+        match tag {
+            b'1' | b'2' | b'3' => self.on_acknowledgement(tag),
+            b'C' | b'I' | b's' => self.on_completion(tag, body),
+            b'E' => self.on_error(body),
+            b'N' => self.on_notice(body),
+            b'S' => self.on_parameter_status(body),
+            b'Z' => self.on_ready(body),
+            b't' => self.on_parameter_description(body),
+            b'A' => {
+                // Nobody can LISTEN: this connection is not what it should be.
+                if let Some(server) = &mut self.server {
+                    server.condition = Condition::Broken;
+                }
+                Ok(Bytes::Dropped)
+            }
+            b'D' | b'T' | b'n'
+                if self.server.as_mut().is_some_and(|server| {
+                    matches!(server.expected.front(), Some(Reply::Housekeeping))
+                }) =>
+            {
+                Ok(Bytes::Dropped)
+            }
+            _ => Err(Violation::ServerTag(tag)),
+        }
+    }
+
+    fn on_acknowledgement(&mut self, tag: u8) -> Result<Bytes, Violation> {
+        let due = self
+            .server
+            .as_mut()
+            .and_then(|server| server.expected.pop());
+        let asker = match (tag, due) {
+            (
+                b'1',
+                Some(Reply::Parse {
+                    asker,
+                    plan: Some(plan),
+                    instead: None,
+                }),
+            ) => {
+                plan.note_parsed();
+                asker
+            }
+            (b'2', Some(Reply::Bind)) => Asker::Client,
+            (b'3', Some(Reply::Close(asker))) => asker,
+            _ => return Err(Violation::ServerTag(tag)),
+        };
+        Ok(match asker {
+            Asker::Client => Bytes::Passed,
+            Asker::Proxy => Bytes::Dropped,
+        })
+    }
+
+    fn on_completion(&mut self, tag: u8, body: &[u8]) -> Result<Bytes, Violation> {
+        let Some(server) = &mut self.server else {
+            return Err(Violation::ServerTag(tag));
+        };
+        let effect = match server.expected.front() {
+            Some(Reply::Housekeeping) => return Ok(Bytes::Dropped),
+            Some(Reply::Query { effects, .. }) if tag != b's' => {
+                effects.pop_front().ok_or(Violation::ServerTag(tag))?
+            }
+            Some(Reply::Execute(_)) => match server.expected.pop() {
+                Some(Reply::Execute(effect)) if tag == b'C' => effect,
+                _ => Effect::None,
+            },
+            _ => return Err(Violation::ServerTag(tag)),
+        };
+        if effect == Effect::Clear {
+            // What was prepared is gone with the rest; the connection is not worth keeping.
+            server.state.prepared = super::statements::Prepared::default();
+            server.condition = Condition::Broken;
+            server.stage = Stage::Working;
+            self.statements.clear();
+        }
+        self.variables.completed(&effect, body);
+        Ok(Bytes::Passed)
+    }
+
+    fn on_parameter_description(&mut self, body: &[u8]) -> Result<Bytes, Violation> {
+        let due = self
+            .server
+            .as_mut()
+            .and_then(|server| server.expected.front());
+        let Some(due @ Reply::DescribeStatement { .. }) = due else {
+            return Err(Violation::ServerTag(b't'));
+        };
+        let Reply::DescribeStatement { hidden } = std::mem::replace(due, Reply::DescribeRows)
+        else {
+            return Err(Violation::ServerTag(b't'));
+        };
+        self.to_client
+            .push(shorter_parameter_description(body, hidden)?);
+        Ok(Bytes::Dropped)
+    }
+
+    fn on_parameter_status(&mut self, body: &[u8]) -> Result<Bytes, Violation> {
+        let (name, value) = read_parameter_status(body)?;
+        let Some(server) = &mut self.server else {
+            return Err(Violation::ServerTag(b'S'));
+        };
+        server.state.parameters.insert(name.clone(), value.clone());
+        if matches!(server.expected.front(), Some(Reply::Housekeeping))
+            || name == "session_authorization"
+            || name == "is_superuser"
+        {
+            return Ok(Bytes::Dropped);
+        }
+        self.reported.insert(name, value);
+        Ok(Bytes::Passed)
+    }
+
+    fn on_notice(&mut self, body: &[u8]) -> Result<Bytes, Violation> {
+        let report = ServerReport::read(body)?;
+        let housekeeping = self
+            .server
+            .as_mut()
+            .is_some_and(|server| matches!(server.expected.front(), Some(Reply::Housekeeping)));
+        if !housekeeping {
+            let visible = visible(&report, self.own_values.as_deref().map(Vec::as_slice));
+            report.write(b'N', &visible, self.to_client.buffer());
+        }
+        Ok(Bytes::Dropped)
+    }
+
+    fn on_error(&mut self, body: &[u8]) -> Result<Bytes, Violation> {
+        let report = ServerReport::read(body)?;
+        let visible = visible(&report, self.own_values.as_deref().map(Vec::as_slice));
+        let Some(server) = &mut self.server else {
+            return Err(Violation::ServerTag(b'E'));
+        };
+        if report.is_fatal() {
+            server.condition = Condition::Broken;
+            report.write(b'E', &visible, self.to_client.buffer());
+            self.ending = Some(super::Ending::Fatal);
+            return Ok(Bytes::Dropped);
+        }
+        if is_stale(&report) {
+            server.condition = Condition::Broken;
+        }
+        let instead = match server.expected.front() {
+            None => return Err(Violation::ServerTag(b'E')),
+            Some(Reply::Housekeeping) => {
+                server.condition = Condition::Broken;
+                let message = report
+                    .text(b'M')
+                    .unwrap_or("a session variable cannot be set");
+                self.end(&ErrorReport::fatal("22023", message));
+                return Ok(Bytes::Dropped);
+            }
+            Some(Reply::Parse { instead, .. }) => instead.take(),
+            Some(Reply::Query { effects, instead }) => {
+                effects.clear();
+                let instead = instead.take();
+                self.write_error(&report, &visible, instead);
+                self.variables.failed();
+                return Ok(Bytes::Dropped);
+            }
+            Some(
+                Reply::Bind
+                | Reply::Close(_)
+                | Reply::DescribeRows
+                | Reply::DescribeStatement { .. }
+                | Reply::Execute(_)
+                | Reply::Local(_)
+                | Reply::Sync,
+            ) => None,
+        };
+        self.write_error(&report, &visible, instead);
+        self.variables.failed();
+        self.skip();
+        Ok(Bytes::Dropped)
+    }
+
+    fn write_error(
+        &mut self,
+        report: &ServerReport<'_>,
+        visible: &crate::protocol::error_response::Visible,
+        instead: Option<bytes::Bytes>,
+    ) {
+        match instead {
+            Some(error) => self.to_client.push(error),
+            None => report.write(b'E', visible, self.to_client.buffer()),
+        }
+    }
+
+    /// After an error in the extended protocol nothing is answered before the next Sync.
+    fn skip(&mut self) {
+        let Some(server) = &mut self.server else {
+            return;
+        };
+        let (undo, sync_was_sent) = server.expected.skip_to_sync();
+        for undo in undo {
+            match undo_prepared(undo, &mut server.state.prepared) {
+                Some(Undo::ClientStatement(name, Some(before))) => {
+                    self.statements.insert(name, before);
+                }
+                Some(Undo::ClientStatement(name, None)) => {
+                    self.statements.remove(&name);
+                }
+                Some(Undo::Closed(_) | Undo::Prepared(_)) | None => {}
+            }
+        }
+        if !sync_was_sent {
+            self.skipping = true;
+        }
+    }
+
+    fn on_ready(&mut self, body: &[u8]) -> Result<Bytes, Violation> {
+        let status = TransactionStatus::read(body)?;
+        let Some(server) = &mut self.server else {
+            return Err(Violation::ServerTag(b'Z'));
+        };
+        let due = server.expected.pop();
+        let bytes = match due {
+            Some(Reply::Housekeeping) if status == TransactionStatus::Idle => {
+                self.report_parameters();
+                return Ok(Bytes::Dropped);
+            }
+            Some(Reply::Query { effects, .. }) if effects.is_empty() => Bytes::Passed,
+            Some(Reply::Sync) => Bytes::Passed,
+            _ => return Err(Violation::ServerTag(b'Z')),
+        };
+        self.variables.ready(status);
+        if status == TransactionStatus::Idle {
+            self.portals.clear();
+            if server.expected.is_empty() && server.stage == Stage::Working {
+                server.stage = Stage::Finished;
+            }
+        }
+        Ok(bytes)
+    }
+}
+
+/// Messages of which the header is enough: rows, their description, COPY data.
+fn is_passed_unread(tag: u8) -> bool {
+    matches!(tag, b'D' | b'T' | b'n' | b'H' | b'c' | b'd')
+}
+
+/// Whether a prepared statement on this connection is not what it was.
+fn is_stale(report: &ServerReport<'_>) -> bool {
+    match report.text(b'C') {
+        Some("26000" | "42P05") => true,
+        Some("0A000") => report.text(b'R') == Some("RevalidateCachedQuery"),
+        _ => false,
+    }
+}

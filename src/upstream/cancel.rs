@@ -1,0 +1,201 @@
+//! Cancel requests: from the key that a client was given to what works for it at that moment.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use parking_lot::Mutex;
+use postgres_protocol::message::frontend;
+use subtle::ConstantTimeEq;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::Notify;
+
+use super::connect::open;
+use super::server::{Server, ServerKey};
+
+/// How long a cancel request may take.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What a client is given to cancel with.
+#[derive(Clone, Debug)]
+pub struct CancelKey {
+    /// Stands in for a process.
+    pub process: u32,
+    /// 4 bytes in protocol 3.0, 32 in 3.2.
+    pub secret: Vec<u8>,
+}
+
+/// Cancel requests on their way to one server connection.
+#[derive(Clone, Debug, Default)]
+pub(super) struct InFlight {
+    inner: Arc<Counter>,
+}
+
+#[derive(Debug, Default)]
+struct Counter {
+    /// On their way at the moment.
+    flying: AtomicUsize,
+    /// Ever sent since the connection was borrowed.
+    sent: AtomicUsize,
+    landed: Notify,
+}
+
+impl InFlight {
+    fn take_off(&self) {
+        self.inner.flying.fetch_add(1, Ordering::SeqCst);
+        self.inner.sent.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn land(&self) {
+        self.inner.flying.fetch_sub(1, Ordering::SeqCst);
+        self.inner.landed.notify_waiters();
+    }
+
+    /// Waits until none is on its way; says whether there was any since the last call.
+    pub(super) async fn settle(&self) -> bool {
+        loop {
+            let landed = self.inner.landed.notified();
+            if self.inner.flying.load(Ordering::SeqCst) == 0 {
+                break;
+            }
+            landed.await;
+        }
+        self.inner.sent.swap(0, Ordering::SeqCst) > 0
+    }
+}
+
+#[derive(Debug)]
+struct Working {
+    key: ServerKey,
+    cancels: InFlight,
+}
+
+#[derive(Debug)]
+struct Slot {
+    secret: Vec<u8>,
+    working: Mutex<Option<Working>>,
+}
+
+/// Every client that may cancel.
+#[derive(Clone, Debug, Default)]
+pub struct Cancels {
+    slots: Arc<Mutex<HashMap<u32, Arc<Slot>>>>,
+}
+
+/// A client's entry, for as long as it is connected.
+#[derive(Debug)]
+pub struct Registration {
+    /// What the client is told.
+    pub key: CancelKey,
+    slot: Arc<Slot>,
+    cancels: Cancels,
+}
+
+impl Cancels {
+    /// Enters a client under a random key.
+    pub fn register(&self, minor_version: u16) -> Registration {
+        let secret: Vec<u8> = if minor_version >= 2 {
+            rand::random::<[u8; 32]>().to_vec()
+        } else {
+            rand::random::<[u8; 4]>().to_vec()
+        };
+        let slot = Arc::new(Slot {
+            secret: secret.clone(),
+            working: Mutex::new(None),
+        });
+        let mut slots = self.slots.lock();
+        let process = loop {
+            // Clients read it as a signed number.
+            let process = rand::random::<u32>() >> 1;
+            if process != 0 && !slots.contains_key(&process) {
+                break process;
+            }
+        };
+        slots.insert(process, Arc::clone(&slot));
+        Registration {
+            key: CancelKey { process, secret },
+            slot,
+            cancels: self.clone(),
+        }
+    }
+
+    /// Passes a cancel request on, if its key is right and a server connection works for the client.
+    pub async fn cancel(&self, process: u32, secret: &[u8]) {
+        let slot = self.slots.lock().get(&process).cloned();
+        let Some(slot) = slot else {
+            return;
+        };
+        if !bool::from(slot.secret.ct_eq(secret)) {
+            return;
+        }
+        let (key, cancels) = {
+            let working = slot.working.lock();
+            let Some(working) = &*working else {
+                return;
+            };
+            // Counted while the client still holds the connection: it is not lent to another before
+            // this request has landed.
+            working.cancels.take_off();
+            (working.key.clone(), working.cancels.clone())
+        };
+        let landing = Landing(cancels);
+        let sent = tokio::time::timeout(CANCEL_TIMEOUT, send(&key)).await;
+        drop(landing);
+        if let Ok(Err(error)) = sent {
+            tracing::warn!(%error, "a cancel request could not be passed on");
+        }
+    }
+}
+
+struct Landing(InFlight);
+
+impl Drop for Landing {
+    fn drop(&mut self) {
+        self.0.land();
+    }
+}
+
+/// Sends the request and waits until the server has acted: it closes the connection then.
+async fn send(key: &ServerKey) -> std::io::Result<()> {
+    let mut stream = open(&key.address).await?;
+    let mut request = BytesMut::new();
+    frontend::cancel_request(key.process, key.secret, &mut request);
+    stream.write_all(&request).await?;
+    let mut end = [0; 1];
+    while stream.read(&mut end).await? > 0 {}
+    Ok(())
+}
+
+impl Registration {
+    /// This server connection works for the client from now on.
+    pub fn works(&self, server: &Server) {
+        *self.slot.working.lock() = server.key.clone().map(|key| Working {
+            key,
+            cancels: server.cancels.clone(),
+        });
+    }
+
+    /// No server connection works for the client.
+    pub fn rests(&self) {
+        *self.slot.working.lock() = None;
+    }
+
+    /// Cancels what a server connection runs that is going to be closed.
+    pub async fn cancel_and_rest(&self) {
+        let working = self.slot.working.lock().take();
+        if let Some(working) = working {
+            let sent = tokio::time::timeout(CANCEL_TIMEOUT, send(&working.key)).await;
+            if let Ok(Err(error)) = sent {
+                tracing::debug!(%error, "what a client left behind could not be cancelled");
+            }
+        }
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.cancels.slots.lock().remove(&self.key.process);
+    }
+}

@@ -1,0 +1,267 @@
+//! Pools of server connections: bb8, with what it lacks around it.
+//!
+//! bb8 wakes whoever comes first and keeps connect errors to itself. So a fair queue stands in front, and
+//! whoever waits for a connection that cannot be made is told at once.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bb8::{ManageConnection, PooledConnection, QueueStrategy, RunError};
+use parking_lot::Mutex;
+use thiserror::Error;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use super::connect::{ConnectError, Target, connect};
+use super::server::{Server, ServerFault};
+use crate::config::Pool as PoolSettings;
+use crate::session::Condition;
+
+/// For so long nobody tries again what has just failed: a server that is away is not stormed, and one
+/// that is back is noticed.
+const FAILURE_HOLDS: Duration = Duration::from_millis(50);
+
+/// Why no server connection could be had.
+#[derive(Clone, Debug, Error)]
+pub enum AcquireError {
+    /// The server cannot be reached, or says no.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// All were busy for too long.
+    #[error("no server connection became free in time")]
+    WaitTimeout,
+}
+
+#[derive(Clone, Debug)]
+struct Failure {
+    at: Instant,
+    error: ConnectError,
+}
+
+type Failures = watch::Sender<Option<Failure>>;
+
+#[derive(Debug)]
+struct Manager {
+    target: Target,
+    failures: Arc<Failures>,
+    /// Over all pools of the upstream.
+    upstream: Arc<Semaphore>,
+}
+
+impl Manager {
+    async fn make(&self) -> Result<Server, ConnectError> {
+        let permit = Arc::clone(&self.upstream)
+            .try_acquire_owned()
+            .map_err(|_error| ConnectError::NoneLeft)?;
+        let mut server = connect(&self.target).await?;
+        server.permit = Some(permit);
+        Ok(server)
+    }
+}
+
+/// What bb8 is told; the details are logged where they occur.
+#[derive(Debug)]
+struct Unfit;
+
+impl ManageConnection for Manager {
+    type Connection = Server;
+    type Error = Unfit;
+
+    async fn connect(&self) -> Result<Server, Unfit> {
+        match self.make().await {
+            Ok(server) => Ok(server),
+            Err(error) => {
+                tracing::warn!(
+                    upstream = self.target.upstream,
+                    database = self.target.database,
+                    error = error.details(),
+                    "no connection to the server"
+                );
+                self.failures.send_replace(Some(Failure {
+                    at: Instant::now(),
+                    error,
+                }));
+                Err(Unfit)
+            }
+        }
+    }
+
+    async fn is_valid(&self, server: &mut Server) -> Result<(), Unfit> {
+        server.check().map_err(|error| {
+            tracing::debug!(upstream = self.target.upstream, %error, "an idle connection is closed");
+            Unfit
+        })
+    }
+
+    fn has_broken(&self, server: &mut Server) -> bool {
+        !server.is_clean
+    }
+}
+
+/// The server connections of one (upstream, database, user).
+#[derive(Debug)]
+pub struct Pool {
+    servers: bb8::Pool<Manager>,
+    queue: Arc<Semaphore>,
+    failures: Arc<Failures>,
+    wait_timeout: Duration,
+}
+
+impl Pool {
+    fn new(target: Target, settings: &PoolSettings, upstream: Arc<Semaphore>) -> Self {
+        let failures = Arc::new(watch::Sender::new(None));
+        // bb8 refuses zeros by a panic.
+        let some = |duration: Duration| (!duration.is_zero()).then_some(duration);
+        let size = settings.size.max(1);
+        let servers = bb8::Pool::builder()
+            .max_size(size)
+            .queue_strategy(QueueStrategy::Lifo)
+            .retry_connection(false)
+            .test_on_check_out(true)
+            .connection_timeout(some(settings.wait_timeout).unwrap_or(Duration::from_secs(10)))
+            .idle_timeout(some(settings.idle_timeout))
+            .max_lifetime(some(settings.max_lifetime))
+            .build_unchecked(Manager {
+                target,
+                failures: Arc::clone(&failures),
+                upstream,
+            });
+        Self {
+            servers,
+            queue: Arc::new(Semaphore::new(usize::try_from(size).unwrap_or(1))),
+            failures,
+            wait_timeout: settings.wait_timeout,
+        }
+    }
+
+    /// Borrows a server connection, in turn.
+    pub async fn acquire(&self) -> Result<Borrowed, AcquireError> {
+        let queued = Arc::clone(&self.queue).acquire_owned();
+        let Ok(Ok(turn)) = tokio::time::timeout(self.wait_timeout, queued).await else {
+            return Err(AcquireError::WaitTimeout);
+        };
+        let mut failures = self.failures.subscribe();
+        let recent = failures.borrow_and_update().clone();
+        if let Some(failure) = recent
+            && failure.at.elapsed() < FAILURE_HOLDS
+            && self.servers.state().idle_connections == 0
+        {
+            return Err(failure.error.into());
+        }
+        tokio::select! {
+            biased;
+            server = self.servers.get_owned() => match server {
+                Ok(mut server) => {
+                    server.is_clean = false;
+                    Ok(Borrowed { server, _turn: turn })
+                }
+                Err(RunError::TimedOut | RunError::User(Unfit)) => Err(AcquireError::WaitTimeout),
+            },
+            _ = failures.changed() => {
+                let failure = failures.borrow().clone();
+                Err(failure.map_or(AcquireError::WaitTimeout, |failure| failure.error.into()))
+            }
+        }
+    }
+}
+
+/// A server connection that was lent. Dropped without [`Borrowed::give_back`], it is closed.
+#[derive(Debug)]
+pub struct Borrowed {
+    // Declared first: it goes back before the next in the queue is called.
+    server: PooledConnection<'static, Manager>,
+    _turn: OwnedSemaphorePermit,
+}
+
+impl Borrowed {
+    /// The connection.
+    pub fn server(&mut self) -> &mut Server {
+        &mut self.server
+    }
+
+    /// Gives the connection back, once nothing of its last user is left in it. The caller has put its
+    /// state back, and nobody can send cancel requests to it any more.
+    pub async fn give_back(mut self, condition: Condition) {
+        let server = &mut *self.server;
+        let cancelled = server.cancels.settle().await;
+        let result = match condition {
+            Condition::Broken => return,
+            Condition::Clean if cancelled => server.reset().await,
+            Condition::Clean => Ok(()),
+            Condition::Used => server.reset().await,
+        };
+        match result {
+            Ok(()) if server.input.is_empty() => server.is_clean = true,
+            Ok(()) => {}
+            Err(error @ ServerFault::Io(_)) => {
+                tracing::debug!(%error, "a server connection is closed");
+            }
+            Err(error) => tracing::warn!(%error, "a server connection is closed"),
+        }
+    }
+}
+
+/// A pool, and what it was made from.
+#[derive(Debug)]
+struct Known {
+    target: Target,
+    settings: PoolSettings,
+    pool: Arc<Pool>,
+}
+
+/// All pools of the process.
+#[derive(Debug, Default)]
+pub struct Pools {
+    inner: Mutex<PoolsInner>,
+}
+
+#[derive(Debug, Default)]
+struct PoolsInner {
+    /// By upstream, database and user.
+    pools: HashMap<[String; 3], Known>,
+    upstreams: HashMap<String, (u32, Arc<Semaphore>)>,
+}
+
+impl Pools {
+    /// The pool for a target, made when it is first asked for. When its settings have changed a new one
+    /// takes its place, and the old one ends with its last borrower.
+    pub fn pool(
+        &self,
+        target: &Target,
+        settings: &PoolSettings,
+        connections_max: u32,
+    ) -> Arc<Pool> {
+        let mut inner = self.inner.lock();
+        let key = [
+            target.upstream.clone(),
+            target.database.clone(),
+            target.credentials.user.clone(),
+        ];
+        if let Some(known) = inner.pools.get(&key)
+            && known.target == *target
+            && known.settings == *settings
+        {
+            return Arc::clone(&known.pool);
+        }
+        let upstream = match inner.upstreams.get(&target.upstream) {
+            Some((max, semaphore)) if *max == connections_max => Arc::clone(semaphore),
+            Some(_) | None => {
+                let permits = usize::try_from(connections_max).unwrap_or(Semaphore::MAX_PERMITS);
+                let semaphore = Arc::new(Semaphore::new(permits));
+                inner.upstreams.insert(
+                    target.upstream.clone(),
+                    (connections_max, Arc::clone(&semaphore)),
+                );
+                semaphore
+            }
+        };
+        let pool = Arc::new(Pool::new(target.clone(), settings, upstream));
+        let known = Known {
+            target: target.clone(),
+            settings: *settings,
+            pool: Arc::clone(&pool),
+        };
+        inner.pools.insert(key, known);
+        pool
+    }
+}

@@ -1,0 +1,165 @@
+//! The command line as a script meets it: what is written where, and the exit code.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use libtest_mimic::Trial;
+use serde_json::Value;
+
+use crate::catalog::SHARED;
+use crate::support::{free_port, port, trial};
+
+const FINE: i32 = 0;
+const FINDINGS: i32 = 1;
+const WRONG_USE: i32 = 2;
+const CANNOT_CONNECT: i32 = 3;
+
+/// The trials.
+pub fn trials() -> Vec<Trial> {
+    vec![
+        trial("cli::wrong_use_is_told_apart", || {
+            assert_eq!(tenantry(&[]).code, WRONG_USE);
+            assert_eq!(tenantry(&["chekc"]).code, WRONG_USE);
+            assert_eq!(tenantry(&["--help"]).code, FINE);
+            let nobody = ["rewrite", "--tenant", "nobody", "SELECT 1", "--config"];
+            let ran = tenantry(&[&nobody[..], &[path(&example())]].concat());
+            assert_eq!(ran.code, WRONG_USE);
+            assert!(
+                ran.err.starts_with("tenantry: tenant nobody is not served"),
+                "{}",
+                ran.err
+            );
+        }),
+        trial("cli::check_reports_each_fault_with_its_place", || {
+            let ran = tenantry(&["check", "--config", path(&example())]);
+            assert_eq!(ran.code, FINDINGS);
+            let place = "tenantry.toml:41: not supported yet: tls = \"verify-full\"";
+            assert!(ran.out.contains(place), "{}", ran.out);
+            let folder = directory("postgres", port());
+            assert_eq!(
+                tenantry(&["check", "--config", path(folder.path())]).code,
+                FINE
+            );
+        }),
+        trial(
+            "cli::a_catalog_can_be_read_back",
+            a_catalog_can_be_read_back,
+        ),
+        trial("cli::a_server_that_is_down_is_told_apart", || {
+            let folder = directory("postgres", free_port());
+            let ran = tenantry(&["catalog", "--config", path(folder.path())]);
+            assert_eq!(ran.code, CANNOT_CONNECT, "{}", ran.err);
+        }),
+        trial("cli::rewrite_shows_both_statements", || {
+            let ran = rewrite(&[], "SELECT id FROM orders");
+            assert_eq!(ran.code, FINE, "{}", ran.err);
+            let lines: Vec<&str> = ran.out.lines().collect();
+            assert_eq!(
+                lines[..3],
+                ["-- original", "SELECT id FROM orders", "-- tenant acme"]
+            );
+            assert!(
+                lines[3].contains("OPERATOR(pg_catalog.=) '7'::pg_catalog.int4"),
+                "{lines:?}"
+            );
+            let ran = rewrite(&["--json"], "SELECT id FROM orders; SELECT 1");
+            let shown: Value = serde_json::from_str(&ran.out).unwrap();
+            assert_eq!(shown["statements"][0]["original"], "SELECT id FROM orders");
+            assert_eq!(shown["statements"][0]["rewritten"], lines[3]);
+            assert_eq!(shown["statements"].as_array().unwrap().len(), 2);
+        }),
+        trial("cli::rewrite_points_at_what_it_refuses", || {
+            let ran = rewrite(&[], "SELECT *\nFROM ops_secrets");
+            assert_eq!(ran.code, FINDINGS);
+            assert_eq!(ran.out, "");
+            assert!(
+                ran.err
+                    .contains("error[42501]: relation public.ops_secrets"),
+                "{}",
+                ran.err
+            );
+            assert!(ran.err.contains("^^^^^^^^^^^"), "{}", ran.err);
+            let ran = rewrite(&["--json"], "SELECT * FROM ops_secrets");
+            let shown: Value = serde_json::from_str(&ran.out).unwrap();
+            assert_eq!(shown["refused"]["sqlstate"], "42501");
+            assert_eq!(shown["refused"]["position"], 14);
+        }),
+    ]
+}
+
+fn a_catalog_can_be_read_back() {
+    let database = SHARED.database();
+    let folder = directory(database.name(), port());
+    let ran = tenantry(&["catalog", "--config", path(folder.path())]);
+    assert_eq!(ran.code, FINE, "{}", ran.err);
+    let catalog: tenantry::catalog::Catalog = serde_json::from_str(&ran.out).unwrap();
+    assert!(catalog.relation("public", "orders").is_some());
+    // One relation on a line: a change shows as one.
+    let lines = ran
+        .out
+        .lines()
+        .filter(|line| line.contains("\"kind\":\"Table\""));
+    let tables = catalog.relations.iter();
+    let tables = tables.filter(|it| it.kind == tenantry::catalog::RelationKind::Table);
+    assert_eq!(lines.count(), tables.count());
+}
+
+/// What the tenant `acme` with the key 7 would send, without a server.
+fn rewrite(options: &[&str], sql: &str) -> Ran {
+    let folder = directory("shared", free_port());
+    let catalog = crate::fixture::path("catalog.json");
+    let fixed = ["rewrite", "--tenant", "acme", "--catalog", path(&catalog)];
+    let config = ["--config", path(folder.path()), sql];
+    tenantry(&[&fixed[..], options, &config[..]].concat())
+}
+
+fn directory(database: &str, server: u16) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |file: &str, text: &str| {
+        let path = folder.path().join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    write("password", "unused\n");
+    write("policy.toml", "[defaults]\nunlisted = \"by-column\"\n");
+    write(
+        "tenants/acme.toml",
+        "isolation = \"shared\"\nupstream = \"main\"\nkey = 7\n",
+    );
+    write(
+        "tenantry.toml",
+        &format!(
+            "[listen]\naddress = [\"127.0.0.1:1\"]\n[[upstream]]\nname = \"main\"\n\
+             address = \"127.0.0.1:{server}\"\ndatabase = \"{database}\"\nuser = \"postgres\"\n\
+             password = {{ file = \"password\" }}\n"
+        ),
+    );
+    folder
+}
+
+fn example() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config/example")
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+struct Ran {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+fn tenantry(arguments: &[&str]) -> Ran {
+    let output = Command::new(env!("CARGO_BIN_EXE_tenantry"))
+        .args(arguments)
+        .env_remove("TENANTRY_MAIN_PASSWORD")
+        .output()
+        .unwrap();
+    Ran {
+        code: output.status.code().unwrap(),
+        out: String::from_utf8(output.stdout).unwrap(),
+        err: String::from_utf8(output.stderr).unwrap(),
+    }
+}

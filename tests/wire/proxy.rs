@@ -1,0 +1,185 @@
+//! A proxy that runs in this process, in front of a database of its own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tenantry::proxy::serve;
+use tenantry::registry::Registry;
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
+use tokio_postgres::{Client, NoTls};
+
+use super::raw::Raw;
+use crate::support::{Cluster, Database, Fixture};
+
+/// The password of every login.
+pub const PASSWORD: &str = "a password";
+
+const OWN: Fixture = Fixture {
+    name: "wire",
+    files: &["tests/wire/fixture.sql"],
+};
+
+const SHARED: Fixture = Fixture {
+    name: "wire_shared",
+    files: &["tests/wire/shared.sql"],
+};
+
+/// What differs from the usual.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    pub pool_size: usize,
+    pub wait_timeout: &'static str,
+    /// Where the server is, if not at the cluster's own port.
+    pub server_port: Option<u16>,
+    /// Lines of the tenant's file.
+    pub tenant: &'static str,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            pool_size: 4,
+            wait_timeout: "5s",
+            server_port: None,
+            tenant: "",
+        }
+    }
+}
+
+/// A running proxy: tenant `own` has a database of its own, `a` and `b` share tables, and login `app` may
+/// be every tenant.
+pub struct Proxy {
+    pub database: Database,
+    pub port: u16,
+    runtime: Option<Runtime>,
+    stop: Option<oneshot::Sender<()>>,
+    _directory: TempDir,
+}
+
+impl Proxy {
+    pub fn start(settings: Settings) -> Self {
+        let database = OWN.database();
+        let port = crate::support::free_port();
+        let directory = tempfile::tempdir().unwrap();
+        let shared = SHARED.database();
+        let names = (database.name(), shared.name());
+        write(&directory, &settings, names, port);
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let registry = runtime.block_on(Registry::open(directory.path()));
+        let registry = Arc::new(registry.unwrap_or_else(|rejected| panic!("{rejected:?}")));
+        let snapshot = registry.snapshot();
+        let faults = &snapshot.config().faults;
+        assert!(faults.is_empty(), "{faults:?}");
+        runtime.spawn(async move {
+            let stop = async {
+                stopped.await.ok();
+            };
+            serve(registry, stop).await.unwrap();
+        });
+        let proxy = Self {
+            database,
+            port,
+            runtime: Some(runtime),
+            stop: Some(stop),
+            _directory: directory,
+        };
+        for _ in 0..200 {
+            if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
+                return proxy;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("the proxy does not listen");
+    }
+
+    /// A client that `tokio-postgres` drives.
+    pub async fn connect(&self) -> Client {
+        self.try_connect("app", PASSWORD, "own").await.unwrap()
+    }
+
+    pub async fn try_connect(
+        &self,
+        user: &str,
+        password: &str,
+        database: &str,
+    ) -> Result<Client, tokio_postgres::Error> {
+        let (client, connection) = tokio_postgres::Config::new()
+            .host("127.0.0.1")
+            .port(self.port)
+            .user(user)
+            .password(password)
+            .dbname(database)
+            .connect(NoTls)
+            .await?;
+        tokio::spawn(connection);
+        Ok(client)
+    }
+
+    /// A client that sends bytes.
+    pub fn raw(&self) -> Raw {
+        Raw::log_in(self.port, "app", PASSWORD, "own").unwrap()
+    }
+
+    /// The next client is served.
+    pub fn check_alive(&self, after: &str) {
+        let mut raw = self.raw();
+        assert_eq!(raw.rows("SELECT 42"), ["42"], "after {after}");
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            stop.send(()).ok();
+        }
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+fn write(directory: &TempDir, settings: &Settings, names: (&str, &str), port: u16) {
+    let (database, shared) = names;
+    let folder = directory.path();
+    std::fs::create_dir(folder.join("tenants")).unwrap();
+    std::fs::write(folder.join("secret"), PASSWORD).unwrap();
+    let server_port = settings
+        .server_port
+        .unwrap_or_else(|| Cluster::shared().port());
+    let Settings {
+        pool_size,
+        wait_timeout,
+        tenant,
+        ..
+    } = settings;
+    let main = format!(
+        "[listen]\naddress = [\"127.0.0.1:{port}\"]\n\
+         [pool]\nsize = {pool_size}\nwait_timeout = \"{wait_timeout}\"\n\
+         [[upstream]]\nname = \"main\"\naddress = \"127.0.0.1:{server_port}\"\n\
+         database = \"{shared}\"\nuser = \"postgres\"\npassword = {{ file = \"secret\" }}\n\
+         tls = \"off\"\nmax_connections = 50\n\
+         [[login]]\nname = \"app\"\npassword = {{ file = \"secret\" }}\ntenants = \"*\"\n\
+         [[login]]\nname = \"own\"\npassword = {{ file = \"secret\" }}\ntenants = [\"own\"]\n\
+         [[login]]\nname = \"other\"\npassword = {{ file = \"secret\" }}\ntenants = [\"gone\"]\n"
+    );
+    std::fs::write(folder.join("tenantry.toml"), main).unwrap();
+    let policy = "[defaults]\ntenant_column = \"tenant_id\"\nunlisted = \"by-column\"\n";
+    std::fs::write(folder.join("policy.toml"), policy).unwrap();
+    for (name, key) in [("a", 1), ("b", 2)] {
+        let tenant = format!("isolation = \"shared\"\nupstream = \"main\"\nkey = {key}\n");
+        std::fs::write(folder.join(format!("tenants/{name}.toml")), tenant).unwrap();
+    }
+    let tenant = format!(
+        "isolation = \"database\"\nupstream = \"main\"\ndatabase = \"{database}\"\n{tenant}\n"
+    );
+    std::fs::write(folder.join("tenants/own.toml"), &tenant).unwrap();
+    let gone = format!("state = \"suspended\"\n{tenant}").replace(database, "gone");
+    std::fs::write(folder.join("tenants/gone.toml"), gone).unwrap();
+}
