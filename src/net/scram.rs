@@ -73,14 +73,14 @@ impl Verifiers {
         let iterations = usize::try_from(ITERATIONS).unwrap_or_default();
         let salted = gen_salted_password(password.expose(), &salt, iterations);
         let secret = ScramSecret::verifier_from_salted_password(salt, salted, iterations);
-        let verifier = Arc::new(self.from_secret(name, secret));
+        let verifier = Arc::new(self.of_secret(name, secret));
         self.derived
             .lock()
             .insert(name.to_owned(), (password.clone(), Arc::clone(&verifier)));
         verifier
     }
 
-    fn from_secret(&self, name: &str, secret: ScramSecret) -> ScramVerifier {
+    fn of_secret(&self, name: &str, secret: ScramSecret) -> ScramVerifier {
         let (salt, stored_key, server_key) = match secret {
             ScramSecret::Verifier {
                 salt,
@@ -125,11 +125,11 @@ pub struct Exchange {
     waiting: ScramServerAuthWaitingForClientFinal,
 }
 
-/// Reads SASLInitialResponse, and gives what the server says to it.
+/// Reads `SASLInitialResponse`, and gives what the server says to it.
 pub fn begin(body: &[u8], verifier: &ScramVerifier) -> Result<(String, Exchange), ScramError> {
     let mut reader = Reader::new(body);
     let mechanism = reader.string()?;
-    let length = usize::try_from(reader.i32()?).map_err(|_| Violation::BodyFormat)?;
+    let length = usize::try_from(reader.i32()?).map_err(|_error| Violation::BodyFormat)?;
     let first = reader.bytes(length)?;
     reader.finish()?;
     if mechanism != MECHANISM.as_bytes() {
@@ -137,22 +137,22 @@ pub fn begin(body: &[u8], verifier: &ScramVerifier) -> Result<(String, Exchange)
     }
     let secret = ScramSecret::Verifier {
         salt: verifier.salt.clone(),
-        iterations: usize::try_from(verifier.iterations).map_err(|_| Violation::BodyFormat)?,
+        iterations: usize::try_from(verifier.iterations).map_err(|_error| Violation::BodyFormat)?,
         stored_key: verifier.stored_key.to_vec(),
         server_key: verifier.server_key.to_vec(),
     };
     let (answer, waiting) = ScramServerAuth::new()
         .on_client_first_message_with_secret(first, secret)
-        .map_err(|_| Violation::BodyFormat)?;
+        .map_err(|_error| Violation::BodyFormat)?;
     Ok((answer, Exchange { waiting }))
 }
 
 impl Exchange {
-    /// Reads SASLResponse, and gives the server's last word, if the proof holds.
+    /// Reads `SASLResponse`, and gives the server's last word, if the proof holds.
     pub fn finish(self, body: &[u8]) -> Result<String, ScramError> {
         self.waiting
             .on_client_final_message(body)
-            .map_err(|_| ScramError::WrongPassword)
+            .map_err(|_error| ScramError::WrongPassword)
     }
 }
 

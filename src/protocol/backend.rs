@@ -5,7 +5,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use super::Violation;
 use super::reader::Reader;
 
-/// What ReadyForQuery says.
+/// What `ReadyForQuery` says.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum TransactionStatus {
     /// `E`: in a transaction block that has failed.
@@ -17,7 +17,7 @@ pub enum TransactionStatus {
 }
 
 impl TransactionStatus {
-    /// Reads the body of ReadyForQuery.
+    /// Reads the body of `ReadyForQuery`.
     pub fn read(body: &[u8]) -> Result<Self, Violation> {
         match body {
             b"E" => Ok(Self::Failed),
@@ -47,12 +47,12 @@ pub fn put_string(buffer: &mut BytesMut, text: &[u8]) {
     buffer.put_u8(0);
 }
 
-/// AuthenticationOk
+/// `AuthenticationOk`
 pub fn authentication_ok(buffer: &mut BytesMut) {
     message(buffer, b'R', |body| body.put_u32(0));
 }
 
-/// AuthenticationSASL, with the one mechanism that is offered.
+/// `AuthenticationSASL`, with the one mechanism that is offered.
 pub fn authentication_sasl(buffer: &mut BytesMut, mechanism: &str) {
     message(buffer, b'R', |body| {
         body.put_u32(10);
@@ -61,7 +61,7 @@ pub fn authentication_sasl(buffer: &mut BytesMut, mechanism: &str) {
     });
 }
 
-/// AuthenticationSASLContinue
+/// `AuthenticationSASLContinue`
 pub fn authentication_sasl_continue(buffer: &mut BytesMut, data: &[u8]) {
     message(buffer, b'R', |body| {
         body.put_u32(11);
@@ -69,7 +69,7 @@ pub fn authentication_sasl_continue(buffer: &mut BytesMut, data: &[u8]) {
     });
 }
 
-/// AuthenticationSASLFinal
+/// `AuthenticationSASLFinal`
 pub fn authentication_sasl_final(buffer: &mut BytesMut, data: &[u8]) {
     message(buffer, b'R', |body| {
         body.put_u32(12);
@@ -77,7 +77,7 @@ pub fn authentication_sasl_final(buffer: &mut BytesMut, data: &[u8]) {
     });
 }
 
-/// BackendKeyData
+/// `BackendKeyData`
 pub fn backend_key_data(buffer: &mut BytesMut, process: u32, key: &[u8]) {
     message(buffer, b'K', |body| {
         body.put_u32(process);
@@ -85,7 +85,7 @@ pub fn backend_key_data(buffer: &mut BytesMut, process: u32, key: &[u8]) {
     });
 }
 
-/// NegotiateProtocolVersion
+/// `NegotiateProtocolVersion`
 pub fn negotiate_protocol_version(buffer: &mut BytesMut, minor: u16, options: &[String]) {
     message(buffer, b'v', |body| {
         body.put_u16(3);
@@ -97,7 +97,7 @@ pub fn negotiate_protocol_version(buffer: &mut BytesMut, minor: u16, options: &[
     });
 }
 
-/// ParameterStatus
+/// `ParameterStatus`
 pub fn parameter_status(buffer: &mut BytesMut, name: &str, value: &str) {
     message(buffer, b'S', |body| {
         put_string(body, name.as_bytes());
@@ -105,7 +105,7 @@ pub fn parameter_status(buffer: &mut BytesMut, name: &str, value: &str) {
     });
 }
 
-/// Reads the body of ParameterStatus.
+/// Reads the body of `ParameterStatus`.
 pub fn read_parameter_status(body: &[u8]) -> Result<(String, String), Violation> {
     let mut reader = Reader::new(body);
     let name = String::from_utf8_lossy(reader.string()?).into_owned();
@@ -114,7 +114,7 @@ pub fn read_parameter_status(body: &[u8]) -> Result<(String, String), Violation>
     Ok((name, value))
 }
 
-/// ReadyForQuery
+/// `ReadyForQuery`
 pub fn ready_for_query(buffer: &mut BytesMut, status: TransactionStatus) {
     message(buffer, b'Z', |body| {
         body.put_u8(match status {
@@ -130,7 +130,7 @@ pub fn empty(buffer: &mut BytesMut, tag: u8) {
     message(buffer, tag, |_| {});
 }
 
-/// ParameterDescription as the client may see it: without the last `hidden` types, which are the
+/// `ParameterDescription` as the client may see it: without the last `hidden` types, which are the
 /// tenant's.
 pub fn shorter_parameter_description(body: &[u8], hidden: usize) -> Result<Bytes, Violation> {
     let mut reader = Reader::new(body);

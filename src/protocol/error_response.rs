@@ -1,4 +1,4 @@
-//! ErrorResponse and NoticeResponse: made by Tenantry, or passed on without what tells of other tenants.
+//! `ErrorResponse` and `NoticeResponse`: made by Tenantry, or passed on without what tells of other tenants.
 
 use bytes::{BufMut, BytesMut};
 
@@ -59,7 +59,7 @@ impl ErrorReport {
         }
     }
 
-    /// Writes the ErrorResponse.
+    /// Writes the `ErrorResponse`.
     pub fn write(&self, buffer: &mut BytesMut) {
         let severity: &[u8] = match self.severity {
             Severity::Error => b"ERROR",
@@ -87,7 +87,7 @@ impl ErrorReport {
     }
 }
 
-/// The fields of an ErrorResponse or NoticeResponse that came from a server.
+/// The fields of an `ErrorResponse` or `NoticeResponse` that came from a server.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ServerReport<'a> {
     fields: Vec<(u8, &'a [u8])>,
@@ -143,9 +143,7 @@ impl<'a> ServerReport<'a> {
                         Some(*value)
                     }
                     b'D' => visible.detail.as_deref().map(str::as_bytes),
-                    b'H' if visible.hint => Some(*value),
-                    b'c' if visible.column => Some(*value),
-                    b'W' | b'q' | b'p' if visible.context => Some(*value),
+                    code if visible.codes.contains(code) => Some(*value),
                     _ => None,
                 };
                 if let Some(value) = value {
@@ -163,12 +161,8 @@ impl<'a> ServerReport<'a> {
 pub struct Visible {
     /// The DETAIL, as it may be seen.
     pub detail: Option<String>,
-    /// Whether the HINT may be seen.
-    pub hint: bool,
-    /// Whether the column's name may be seen.
-    pub column: bool,
-    /// Whether CONTEXT and the internal query may be seen.
-    pub context: bool,
+    /// The codes of the others that may be seen: HINT, the column's name, CONTEXT.
+    pub codes: Vec<u8>,
 }
 
 /// A tenant column, and how the tenant's own value is printed in it.
@@ -186,9 +180,7 @@ pub fn visible(report: &ServerReport<'_>, own: Option<&[OwnValue]>) -> Visible {
     let Some(own) = own else {
         return Visible {
             detail: report.text(b'D').map(str::to_owned),
-            hint: true,
-            column: true,
-            context: true,
+            codes: b"HcWqp".to_vec(),
         };
     };
     let detail = match report.text(b'C') {
@@ -198,14 +190,12 @@ pub fn visible(report: &ServerReport<'_>, own: Option<&[OwnValue]>) -> Visible {
         _ => None,
     };
     let names_column = |text: &str| own.iter().any(|own| text.contains(plain(&own.column)));
-    Visible {
-        detail,
-        hint: report.text(b'H').is_some_and(|hint| !names_column(hint)),
-        column: report
-            .text(b'c')
-            .is_some_and(|column| own.iter().all(|own| plain(&own.column) != column)),
-        context: false,
-    }
+    let names_none = |code: u8| report.text(code).is_some_and(|text| !names_column(text));
+    let codes = [b'H', b'c']
+        .into_iter()
+        .filter(|code| names_none(*code))
+        .collect();
+    Visible { detail, codes }
 }
 
 fn plain(column: &str) -> &str {

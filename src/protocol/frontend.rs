@@ -127,7 +127,7 @@ fn bind(body: &Bytes, reader: &mut Reader<'_>) -> Result<Bind, Violation> {
         match reader.i32()? {
             -1 => {}
             length => {
-                let length = usize::try_from(length).map_err(|_| Violation::BodyFormat)?;
+                let length = usize::try_from(length).map_err(|_error| Violation::BodyFormat)?;
                 reader.bytes(length)?;
             }
         }

@@ -11,25 +11,25 @@ pub const STARTUP_BYTES_MAX: usize = 10_000;
 /// The newest minor version of protocol 3 that is spoken.
 pub const MINOR_VERSION_MAX: u16 = 2;
 
-const CANCEL_CODE: u32 = (1234 << 16) | 5678;
-const SSL_CODE: u32 = (1234 << 16) | 5679;
-const GSS_CODE: u32 = (1234 << 16) | 5680;
+const CANCEL_CODE: u32 = 80_877_102;
+const SSL_CODE: u32 = 80_877_103;
+const GSS_CODE: u32 = 80_877_104;
 
 /// What a client asks for first.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Opening {
-    /// CancelRequest
+    /// `CancelRequest`
     Cancel {
         /// The process that the client was given.
         process: u32,
         /// The key that the client was given.
         key: Bytes,
     },
-    /// GSSENCRequest
+    /// `GSSENCRequest`
     GssEncryption,
-    /// StartupMessage
+    /// `StartupMessage`
     Startup(Startup),
-    /// SSLRequest
+    /// `SSLRequest`
     Tls,
     /// Another major version.
     UnsupportedVersion {
@@ -40,7 +40,7 @@ pub enum Opening {
     },
 }
 
-/// A StartupMessage.
+/// A `StartupMessage`.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Startup {
     /// The minor version that the client asks for.
@@ -61,7 +61,7 @@ impl Startup {
             .map(|(_, value)| value.as_str())
     }
 
-    /// Whether NegotiateProtocolVersion must be sent: the client asks for more than is spoken.
+    /// Whether `NegotiateProtocolVersion` must be sent: the client asks for more than is spoken.
     pub fn needs_negotiation(&self) -> bool {
         self.minor_version > MINOR_VERSION_MAX || !self.protocol_options.is_empty()
     }
@@ -81,7 +81,7 @@ pub fn opening(buffer: &mut BytesMut) -> Result<Option<Opening>, Violation> {
         return Ok(None);
     };
     let length =
-        usize::try_from(u32::from_be_bytes(*length)).map_err(|_| Violation::StartupLayout)?;
+        usize::try_from(u32::from_be_bytes(*length)).map_err(|_error| Violation::StartupLayout)?;
     if !(8..=STARTUP_BYTES_MAX).contains(&length) {
         return Err(Violation::StartupLayout);
     }
@@ -137,13 +137,13 @@ fn startup(minor_version: u16, mut reader: Reader<'_>) -> Result<Startup, Violat
             startup.parameters.push((name, value));
         }
     }
-    reader.finish().map_err(|_| Violation::StartupLayout)?;
+    reader.finish().map_err(|_error| Violation::StartupLayout)?;
     Ok(startup)
 }
 
 fn text(reader: &mut Reader<'_>) -> Result<String, Violation> {
-    let bytes = reader.string().map_err(|_| Violation::StartupLayout)?;
-    String::from_utf8(bytes.to_vec()).map_err(|_| Violation::StartupLayout)
+    let bytes = reader.string().map_err(|_error| Violation::StartupLayout)?;
+    String::from_utf8(bytes.to_vec()).map_err(|_error| Violation::StartupLayout)
 }
 
 #[cfg(test)]
@@ -161,7 +161,10 @@ mod tests {
     fn started(code: u32, rest: &[u8]) -> Startup {
         match opening(&mut packet(code, rest)).unwrap().unwrap() {
             Opening::Startup(startup) => startup,
-            other => panic!("{other:?}"),
+            other @ (Opening::Cancel { .. }
+            | Opening::GssEncryption
+            | Opening::Tls
+            | Opening::UnsupportedVersion { .. }) => panic!("{other:?}"),
         }
     }
 

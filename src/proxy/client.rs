@@ -21,7 +21,7 @@ use crate::tenant::TenantKey;
 use crate::upstream::Target;
 
 /// As PostgreSQL's `authentication_timeout`.
-const AUTHENTICATION_TIMEOUT: Duration = Duration::from_secs(60);
+const AUTHENTICATION_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Serves one client to its end.
 pub(super) async fn serve_client(
@@ -200,7 +200,7 @@ impl Newcomer {
                 })
             }
             Actor::Tenant(id) => {
-                let served = snapshot.tenant(id.as_str()).map_err(|_| unknown())?;
+                let served = snapshot.tenant(id.as_str()).map_err(|_error| unknown())?;
                 let key = match &served.tenant.isolation {
                     // Nothing asks for it: no statement has a place for the tenant.
                     Isolation::Database { .. } => TenantKey::Text(String::new()),

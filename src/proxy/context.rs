@@ -13,11 +13,14 @@ use crate::tenant::TenantId;
 use crate::upstream::{Cancels, Pools};
 use crate::verify::Reach;
 
-/// How many combinations of variables have their ParameterStatus known.
+/// How many combinations of variables have their `ParameterStatus` known.
 const GREETINGS_MAX: usize = 1024;
 
-/// What a client is told of by ParameterStatus, by the upstream and the variables it begins with.
+/// What a client is told of by `ParameterStatus`, by the upstream and the variables it begins with.
 type Greetings = Cache<(String, BTreeMap<String, String>), Arc<BTreeMap<String, String>>>;
+
+/// By upstream where tables are shared, by reach where they are not.
+type Admissions = HashMap<(String, Option<Reach>), Arc<Admission>>;
 
 /// What all clients share.
 #[derive(Debug)]
@@ -28,7 +31,7 @@ pub(super) struct Context {
     pub(super) verifiers: Verifiers,
     pub(super) numbers: Numbers,
     pub(super) greetings: Greetings,
-    admissions: Mutex<HashMap<(String, Option<Reach>), Arc<Admission>>>,
+    admissions: Mutex<Admissions>,
     connections: Mutex<HashMap<TenantId, u32>>,
 }
 

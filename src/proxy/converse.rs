@@ -56,7 +56,7 @@ impl Route {
             .pool(&self.target, &snapshot.config().pool, self.connections_max)
     }
 
-    /// What a client that begins with these variables is told by ParameterStatus: what a server says
+    /// What a client that begins with these variables is told by `ParameterStatus`: what a server says
     /// that has them. Asked once for each combination.
     pub(super) async fn greeting(
         &self,

@@ -115,8 +115,7 @@ fn poll_server(
                 progress = true;
             }
             // What the server had to say before it went away is still to be read.
-            Poll::Ready(Err(_)) => break,
-            Poll::Pending => break,
+            Poll::Ready(Err(_)) | Poll::Pending => break,
         }
     }
     if session.wants_server_bytes() {

@@ -9,7 +9,7 @@ use super::effect::Effect;
 use super::expected::{Asker, Reply, Undo};
 use super::housekeeping::Housekeeping;
 use super::statements::ClientStatement;
-use super::{Attached, Condition, Ending, Session};
+use super::{Attached, Condition, Ending, Session, Stage};
 use crate::catalog::Oid;
 use crate::isolate::refusal::Refusal;
 use crate::protocol::Violation;
@@ -80,7 +80,7 @@ impl Session {
             | FrontendMessage::Parse { .. }
             | FrontendMessage::Query(_) => {}
         }
-        if self.names_a_statement(&message)
+        if names_a_statement(&message)
             && self
                 .server
                 .as_ref()
@@ -102,16 +102,6 @@ impl Session {
             self.fail(&message, &failure);
         }
         Step::Done
-    }
-
-    fn names_a_statement(&self, message: &FrontendMessage) -> bool {
-        matches!(
-            message,
-            FrontendMessage::Bind(_)
-                | FrontendMessage::Parse { .. }
-                | FrontendMessage::Describe(Target::Statement, _)
-                | FrontendMessage::Close(Target::Statement, _)
-        )
     }
 
     /// An empty text is answered without a server, and so is a Parse of what a server has parsed
@@ -478,13 +468,23 @@ fn prepare(server: &mut Attached, plan: &Arc<Plan>, asker: Asker, undo: Option<U
 fn note_use<'a>(server: &mut Attached, effects: impl IntoIterator<Item = &'a Effect>) {
     for effect in effects {
         if *effect == Effect::Pin {
-            server.pinned = true;
+            server.stage = Stage::Pinned;
             server.condition = Condition::Broken;
         }
         if effect.changes_variables() && server.condition == Condition::Clean {
             server.condition = Condition::Used;
         }
     }
+}
+
+fn names_a_statement(message: &FrontendMessage) -> bool {
+    matches!(
+        message,
+        FrontendMessage::Bind(_)
+            | FrontendMessage::Parse { .. }
+            | FrontendMessage::Describe(Target::Statement, _)
+            | FrontendMessage::Close(Target::Statement, _)
+    )
 }
 
 fn needs_server(message: &FrontendMessage) -> bool {

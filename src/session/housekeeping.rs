@@ -6,7 +6,7 @@
 pub enum Housekeeping {
     /// Forgets what `currval` and `lastval` would tell.
     DiscardSequences,
-    /// Nothing at all: PostgreSQL answers EmptyQueryResponse.
+    /// Nothing at all: PostgreSQL answers `EmptyQueryResponse`.
     Empty,
     /// Fails in any state, so that a refusal fails the transaction block on the server as well.
     Fail,

@@ -41,7 +41,7 @@ pub use server_state::ServerState;
 pub use variables::Variables;
 
 use crate::protocol::Violation;
-use crate::protocol::backend::{TransactionStatus, parameter_status};
+use crate::protocol::backend::parameter_status;
 use crate::protocol::error_response::{ErrorReport, OwnValue};
 use crate::protocol::frontend::FrontendMessage;
 use crate::tenant::TenantKey;
@@ -76,15 +76,22 @@ pub enum Condition {
 struct Attached {
     state: ServerState,
     expected: ExpectedReplies,
-    status: TransactionStatus,
     out: ToServer,
     /// What is still to come of a message that is passed on while it arrives.
     passing_bytes: usize,
     condition: Condition,
+    stage: Stage,
+}
+
+/// How far the work of a server connection is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Stage {
+    /// `ReadyForQuery` came in the idle state, and nothing else is expected.
+    Finished,
     /// It holds something of this client's and stays with it to the end.
-    pinned: bool,
-    /// ReadyForQuery came in the idle state, and nothing else is expected.
-    finished: bool,
+    Pinned,
+    /// It is not done yet.
+    Working,
 }
 
 /// Why the conversation ends. What is left for the client is still written.
@@ -104,7 +111,7 @@ pub struct Session {
     /// What is let through of the server's errors; `None`: all of it.
     own_values: Option<Arc<Vec<OwnValue>>>,
     variables: Variables,
-    /// What the client was told by ParameterStatus.
+    /// What the client was told by `ParameterStatus`.
     reported: BTreeMap<String, String>,
     statements: HashMap<Bytes, Arc<ClientStatement>>,
     portals: HashMap<Bytes, Arc<Plan>>,
@@ -154,7 +161,7 @@ impl Session {
         self.denial = denial;
     }
 
-    /// What the client was told by ParameterStatus.
+    /// What the client was told by `ParameterStatus`.
     pub fn reported(&self) -> &BTreeMap<String, String> {
         &self.reported
     }
@@ -193,7 +200,9 @@ impl Session {
 
     /// Whether the server connection has done its work and should be given back.
     pub fn is_finished_with_server(&self) -> bool {
-        self.server.as_ref().is_some_and(|server| server.finished)
+        self.server
+            .as_ref()
+            .is_some_and(|server| server.stage == Stage::Finished)
     }
 
     /// Whether bytes of the client are wanted: nothing is held back, and there is room.
@@ -237,12 +246,10 @@ impl Session {
         let mut server = Attached {
             state,
             expected: ExpectedReplies::default(),
-            status: TransactionStatus::Idle,
             out: ToServer::default(),
             passing_bytes: 0,
             condition: Condition::Clean,
-            pinned: false,
-            finished: false,
+            stage: Stage::Working,
         };
         let mut tasks = Vec::new();
         if let Some(task) = self.variables.task(&server.state.variables) {
@@ -295,11 +302,11 @@ impl Session {
             .state
             .custom_variables
             .extend(self.variables.custom().iter().cloned());
-        let condition = match server.condition {
-            Condition::Clean | Condition::Used if !server.finished || !server.out.is_empty() => {
-                Condition::Broken
-            }
-            condition => condition,
+        let is_done = server.stage == Stage::Finished && server.out.is_empty();
+        let condition = if is_done {
+            server.condition
+        } else {
+            Condition::Broken
         };
         Some((server.state, condition))
     }

@@ -4,7 +4,7 @@ use bytes::BytesMut;
 
 use super::effect::Effect;
 use super::expected::{Asker, Reply, Undo, undo_prepared};
-use super::{Condition, Session};
+use super::{Condition, Session, Stage};
 use crate::protocol::Violation;
 use crate::protocol::backend::{
     TransactionStatus, read_parameter_status, shorter_parameter_description,
@@ -32,7 +32,7 @@ impl Session {
             let Some(server) = &mut self.server else {
                 break Ok(());
             };
-            if server.finished {
+            if server.stage == Stage::Finished {
                 break Ok(());
             }
             if server.passing_bytes > 0 {
@@ -187,7 +187,7 @@ impl Session {
             // What was prepared is gone with the rest; the connection is not worth keeping.
             server.state.prepared = super::statements::Prepared::default();
             server.condition = Condition::Broken;
-            server.pinned = false;
+            server.stage = Stage::Working;
             self.statements.clear();
         }
         self.variables.completed(&effect, body);
@@ -329,7 +329,6 @@ impl Session {
             return Err(Violation::ServerTag(b'Z'));
         };
         let due = server.expected.pop();
-        server.status = status;
         let bytes = match due {
             Some(Reply::Housekeeping) if status == TransactionStatus::Idle => {
                 self.report_parameters();
@@ -339,10 +338,12 @@ impl Session {
             Some(Reply::Sync) => Bytes::Passed,
             _ => return Err(Violation::ServerTag(b'Z')),
         };
-        self.variables.ready(status != TransactionStatus::Idle);
+        self.variables.ready(status);
         if status == TransactionStatus::Idle {
             self.portals.clear();
-            server.finished = server.expected.is_empty() && !server.pinned;
+            if server.expected.is_empty() && server.stage == Stage::Working {
+                server.stage = Stage::Finished;
+            }
         }
         Ok(bytes)
     }

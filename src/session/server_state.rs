@@ -16,6 +16,6 @@ pub struct ServerState {
     pub custom_variables: BTreeSet<String>,
     /// Whom it worked for last.
     pub last_session: Option<u64>,
-    /// What it reported by ParameterStatus.
+    /// What it reported by `ParameterStatus`.
     pub parameters: BTreeMap<String, String>,
 }

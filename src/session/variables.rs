@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::effect::Effect;
 use super::housekeeping::Housekeeping;
+use crate::protocol::backend::TransactionStatus;
 
 /// Names in lower case, with values as SHOW prints them.
 pub(super) type Values = BTreeMap<String, String>;
@@ -112,12 +113,15 @@ impl Variables {
         }
     }
 
-    /// ReadyForQuery came.
-    pub fn ready(&mut self, in_block: bool) {
-        if !in_block {
-            self.commit();
-        }
-        self.in_block = in_block;
+    /// `ReadyForQuery` came.
+    pub fn ready(&mut self, status: TransactionStatus) {
+        self.in_block = match status {
+            TransactionStatus::Failed | TransactionStatus::InTransaction => true,
+            TransactionStatus::Idle => {
+                self.commit();
+                false
+            }
+        };
     }
 
     fn savepoint(&self, name: &str) -> Option<usize> {
@@ -143,129 +147,63 @@ impl Variables {
 mod tests {
     use super::*;
 
-    fn set(value: &str) -> (Effect, &'static [u8]) {
-        (Effect::Set("x".into(), value.into()), b"SET")
-    }
-
-    /// Plays `steps`; `E` is an error, `I` and `T` are ReadyForQuery.
-    fn after(steps: &[(Effect, &'static [u8])]) -> Option<String> {
+    /// Plays steps and gives the value of `x`, which is 0 at first: `x=1` and `reset` are statements,
+    /// `E` is an error, `I` and `T` are `ReadyForQuery`.
+    fn after(steps: &str) -> String {
         let mut variables = Variables::new(Values::from([("x".into(), "0".into())]));
-        for (effect, tag) in steps {
-            match *tag {
-                b"E" => variables.failed(),
-                b"I" => variables.ready(false),
-                b"T" => variables.ready(true),
-                tag => variables.completed(effect, tag),
-            }
+        for step in steps.split(' ') {
+            let (step, name) = step.split_once(':').unwrap_or((step, ""));
+            let name = name.to_owned();
+            let (effect, tag): (Effect, &[u8]) = match step {
+                "E" => {
+                    variables.failed();
+                    continue;
+                }
+                "I" | "T" => {
+                    variables.ready(if step == "I" {
+                        TransactionStatus::Idle
+                    } else {
+                        TransactionStatus::InTransaction
+                    });
+                    continue;
+                }
+                "begin" => (Effect::Begin, b"BEGIN"),
+                "commit" => (Effect::Commit, b"COMMIT"),
+                "failed-commit" => (Effect::Commit, b"ROLLBACK"),
+                "rollback" => (Effect::Rollback, b"ROLLBACK"),
+                "savepoint" => (Effect::Savepoint(name), b"SAVEPOINT"),
+                "back" => (Effect::RollbackTo(name), b"ROLLBACK"),
+                "release" => (Effect::Release(name), b"RELEASE"),
+                "reset" => (Effect::Reset("x".into()), b"RESET"),
+                set => {
+                    let (_, value) = set.split_once('=').unwrap();
+                    (Effect::Set("x".into(), value.into()), b"SET")
+                }
+            };
+            variables.completed(&effect, tag);
         }
-        variables.current().get("x").cloned()
+        variables.current()["x"].clone()
     }
 
     #[test]
     fn what_is_rolled_back_is_forgotten() {
-        let error = (Effect::None, &b"E"[..]);
-        let idle = (Effect::None, &b"I"[..]);
-        let block = (Effect::None, &b"T"[..]);
-        let begin = (Effect::Begin, &b"BEGIN"[..]);
-        let commit = (Effect::Commit, &b"COMMIT"[..]);
-        let failed_commit = (Effect::Commit, &b"ROLLBACK"[..]);
-        let rollback = (Effect::Rollback, &b"ROLLBACK"[..]);
-        let savepoint = |name: &str| (Effect::Savepoint(name.into()), &b"SAVEPOINT"[..]);
-        let back_to = |name: &str| (Effect::RollbackTo(name.into()), &b"ROLLBACK"[..]);
-        let release = |name: &str| (Effect::Release(name.into()), &b"RELEASE"[..]);
-        let reset = (Effect::Reset("x".into()), &b"RESET"[..]);
-        let cases: Vec<(Vec<(Effect, &'static [u8])>, &str)> = vec![
-            (vec![set("1"), idle.clone()], "1"),
-            (vec![set("1"), error.clone(), idle.clone()], "0"),
+        for (steps, expected) in [
+            ("x=1 I", "1"),
+            ("x=1 E I", "0"),
+            ("x=1 I E I", "1"),
+            ("begin T x=1 T rollback I", "0"),
+            ("begin T x=1 T commit I", "1"),
+            ("begin T x=1 E T failed-commit I", "0"),
+            ("begin x=1 commit E I", "1"),
+            ("x=1 begin E T rollback I", "0"),
+            ("begin x=1 savepoint:a x=2 back:a commit I", "1"),
             (
-                vec![set("1"), idle.clone(), error.clone(), idle.clone()],
-                "1",
-            ),
-            (
-                vec![
-                    begin.clone(),
-                    block.clone(),
-                    set("1"),
-                    block.clone(),
-                    rollback.clone(),
-                    idle.clone(),
-                ],
+                "begin savepoint:a x=1 savepoint:a x=2 release:a back:a commit I",
                 "0",
             ),
-            (
-                vec![
-                    begin.clone(),
-                    block.clone(),
-                    set("1"),
-                    block.clone(),
-                    commit.clone(),
-                    idle.clone(),
-                ],
-                "1",
-            ),
-            (
-                vec![
-                    begin.clone(),
-                    block.clone(),
-                    set("1"),
-                    error.clone(),
-                    block.clone(),
-                    failed_commit,
-                    idle.clone(),
-                ],
-                "0",
-            ),
-            (
-                vec![
-                    begin.clone(),
-                    set("1"),
-                    commit.clone(),
-                    error.clone(),
-                    idle.clone(),
-                ],
-                "1",
-            ),
-            (
-                vec![
-                    set("1"),
-                    begin.clone(),
-                    error.clone(),
-                    block.clone(),
-                    rollback,
-                    idle.clone(),
-                ],
-                "0",
-            ),
-            (
-                vec![
-                    begin.clone(),
-                    set("1"),
-                    savepoint("a"),
-                    set("2"),
-                    back_to("a"),
-                    commit.clone(),
-                    idle.clone(),
-                ],
-                "1",
-            ),
-            (
-                vec![
-                    begin.clone(),
-                    savepoint("a"),
-                    set("1"),
-                    savepoint("a"),
-                    set("2"),
-                    release("a"),
-                    back_to("a"),
-                    commit.clone(),
-                    idle.clone(),
-                ],
-                "0",
-            ),
-            (vec![set("1"), idle.clone(), reset, idle], "0"),
-        ];
-        for (steps, expected) in cases {
-            assert_eq!(after(&steps).as_deref(), Some(expected), "{steps:?}");
+            ("x=1 I reset", "0"),
+        ] {
+            assert_eq!(after(steps), expected, "{steps}");
         }
     }
 

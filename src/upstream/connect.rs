@@ -165,8 +165,8 @@ impl Login {
     /// The next message, once it is there whole; an error is given as such.
     async fn message(&mut self) -> Result<Incoming, ConnectError> {
         loop {
-            let next =
-                header(&self.input).map_err(|_| ConnectError::Protocol("a malformed message"))?;
+            let next = header(&self.input)
+                .map_err(|_error| ConnectError::Protocol("a malformed message"))?;
             if let Some(next) = next {
                 if next.body_bytes > HANDSHAKE_BYTES_MAX {
                     return Err(ConnectError::Protocol("a message that is too long"));
@@ -178,8 +178,9 @@ impl Login {
                         return Err(refused(body));
                     }
                     if next.tag == b'S' {
-                        let (name, value) = read_parameter_status(body)
-                            .map_err(|_| ConnectError::Protocol("a malformed ParameterStatus"))?;
+                        let (name, value) = read_parameter_status(body).map_err(|_error| {
+                            ConnectError::Protocol("a malformed ParameterStatus")
+                        })?;
                         bytes::Buf::advance(&mut self.input, whole);
                         return Ok(Incoming::Parameter(name, value));
                     }

@@ -52,7 +52,7 @@ impl Manager {
     async fn make(&self) -> Result<Server, ConnectError> {
         let permit = Arc::clone(&self.upstream)
             .try_acquire_owned()
-            .map_err(|_| ConnectError::NoneLeft)?;
+            .map_err(|_error| ConnectError::NoneLeft)?;
         let mut server = connect(&self.target).await?;
         server.permit = Some(permit);
         Ok(server)
@@ -101,7 +101,7 @@ impl ManageConnection for Manager {
 /// The server connections of one (upstream, database, user).
 #[derive(Debug)]
 pub struct Pool {
-    pool: bb8::Pool<Manager>,
+    servers: bb8::Pool<Manager>,
     queue: Arc<Semaphore>,
     failures: Arc<Failures>,
     wait_timeout: Duration,
@@ -113,7 +113,7 @@ impl Pool {
         // bb8 refuses zeros by a panic.
         let some = |duration: Duration| (!duration.is_zero()).then_some(duration);
         let size = settings.size.max(1);
-        let pool = bb8::Pool::builder()
+        let servers = bb8::Pool::builder()
             .max_size(size)
             .queue_strategy(QueueStrategy::Lifo)
             .retry_connection(false)
@@ -127,7 +127,7 @@ impl Pool {
                 upstream,
             });
         Self {
-            pool,
+            servers,
             queue: Arc::new(Semaphore::new(usize::try_from(size).unwrap_or(1))),
             failures,
             wait_timeout: settings.wait_timeout,
@@ -137,21 +137,20 @@ impl Pool {
     /// Borrows a server connection, in turn.
     pub async fn acquire(&self) -> Result<Borrowed, AcquireError> {
         let queued = Arc::clone(&self.queue).acquire_owned();
-        let turn = match tokio::time::timeout(self.wait_timeout, queued).await {
-            Ok(Ok(turn)) => turn,
-            Ok(Err(_)) | Err(_) => return Err(AcquireError::WaitTimeout),
+        let Ok(Ok(turn)) = tokio::time::timeout(self.wait_timeout, queued).await else {
+            return Err(AcquireError::WaitTimeout);
         };
         let mut failures = self.failures.subscribe();
         let recent = failures.borrow_and_update().clone();
         if let Some(failure) = recent
             && failure.at.elapsed() < FAILURE_HOLDS
-            && self.pool.state().idle_connections == 0
+            && self.servers.state().idle_connections == 0
         {
             return Err(failure.error.into());
         }
         tokio::select! {
             biased;
-            server = self.pool.get_owned() => match server {
+            server = self.servers.get_owned() => match server {
                 Ok(mut server) => {
                     server.is_clean = false;
                     Ok(Borrowed { server, _turn: turn })
@@ -202,6 +201,14 @@ impl Borrowed {
     }
 }
 
+/// A pool, and what it was made from.
+#[derive(Debug)]
+struct Known {
+    target: Target,
+    settings: PoolSettings,
+    pool: Arc<Pool>,
+}
+
 /// All pools of the process.
 #[derive(Debug, Default)]
 pub struct Pools {
@@ -210,7 +217,8 @@ pub struct Pools {
 
 #[derive(Debug, Default)]
 struct PoolsInner {
-    pools: HashMap<(String, String, String), (Target, PoolSettings, Arc<Pool>)>,
+    /// By upstream, database and user.
+    pools: HashMap<[String; 3], Known>,
     upstreams: HashMap<String, (u32, Arc<Semaphore>)>,
 }
 
@@ -224,16 +232,16 @@ impl Pools {
         connections_max: u32,
     ) -> Arc<Pool> {
         let mut inner = self.inner.lock();
-        let key = (
+        let key = [
             target.upstream.clone(),
             target.database.clone(),
             target.credentials.user.clone(),
-        );
-        if let Some((known, known_settings, pool)) = inner.pools.get(&key)
-            && known == target
-            && known_settings == settings
+        ];
+        if let Some(known) = inner.pools.get(&key)
+            && known.target == *target
+            && known.settings == *settings
         {
-            return Arc::clone(pool);
+            return Arc::clone(&known.pool);
         }
         let upstream = match inner.upstreams.get(&target.upstream) {
             Some((max, semaphore)) if *max == connections_max => Arc::clone(semaphore),
@@ -248,9 +256,12 @@ impl Pools {
             }
         };
         let pool = Arc::new(Pool::new(target.clone(), settings, upstream));
-        inner
-            .pools
-            .insert(key, (target.clone(), *settings, Arc::clone(&pool)));
+        let known = Known {
+            target: target.clone(),
+            settings: *settings,
+            pool: Arc::clone(&pool),
+        };
+        inner.pools.insert(key, known);
         pool
     }
 }

@@ -48,7 +48,8 @@ pub(super) fn check(claim: &Claim<'_>) -> Result<usize, Refusal> {
         return Err(unproved("the rewritten text holds a comment"));
     }
     readable(&claim.template.text, &rewritten, server)?;
-    let reprinted = scan(claim.reprinted).map_err(|_| Refusal::from(Reason::PrintedDifferently))?;
+    let reprinted =
+        scan(claim.reprinted).map_err(|_error| Refusal::from(Reason::PrintedDifferently))?;
     Ok(nesting(&tokens)?
         .max(nesting(&rewritten)?)
         .max(nesting(&reprinted)?))
@@ -56,7 +57,7 @@ pub(super) fn check(claim: &Claim<'_>) -> Result<usize, Refusal> {
 
 fn check_template(claim: &Claim<'_>, highest: u16) -> Result<(), Refusal> {
     let declared =
-        u16::try_from(claim.declared_types.len()).map_err(|_| Reason::ParameterNumber)?;
+        u16::try_from(claim.declared_types.len()).map_err(|_error| Reason::ParameterNumber)?;
     if claim.template.client_parameters != highest.max(declared) {
         return Err(unproved("the number of the client's parameters"));
     }
@@ -102,7 +103,8 @@ fn words(tokens: &[ScanToken]) -> impl Iterator<Item = &ScanToken> {
 }
 
 fn span(token: &ScanToken) -> Result<(usize, usize), Refusal> {
-    let offset = |at: i32| usize::try_from(at).map_err(|_| Refusal::from(Reason::LexersDisagree));
+    let offset =
+        |at: i32| usize::try_from(at).map_err(|_error| Refusal::from(Reason::LexersDisagree));
     Ok((offset(token.start)?, offset(token.end)?))
 }
 

@@ -100,7 +100,7 @@ fn answers() {
                 execute(),
                 sync(),
             ]),
-            &["1 2 E:22012 Z:I", "E:26000 Z:I"],
+            &["1 E:22012 Z:I", "E:26000 Z:I"],
         ),
         (
             "segments",

@@ -1,7 +1,8 @@
 //! The proxy as its clients see it: a running one in front of the run's cluster.
 //!
 //! Where a new test goes: what a message or a byte does, `messages`; what becomes of sessions and
-//! server connections, `sessions`; what faults do, `faults`.
+//! server connections, `sessions`; what becomes of shared tables' hidden column, `shared`; what faults
+//! do, `faults`.
 
 mod faults;
 mod gate;
@@ -9,13 +10,19 @@ mod messages;
 mod proxy;
 mod raw;
 mod sessions;
+mod shared;
 
 use libtest_mimic::Trial;
 
 /// The trials.
 pub fn trials() -> Vec<Trial> {
-    [messages::trials(), sessions::trials(), faults::trials()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        messages::trials(),
+        sessions::trials(),
+        shared::trials(),
+        faults::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }

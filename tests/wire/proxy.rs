@@ -21,6 +21,11 @@ const OWN: Fixture = Fixture {
     files: &["tests/wire/fixture.sql"],
 };
 
+const SHARED: Fixture = Fixture {
+    name: "wire_shared",
+    files: &["tests/wire/shared.sql"],
+};
+
 /// What differs from the usual.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
@@ -43,7 +48,8 @@ impl Default for Settings {
     }
 }
 
-/// A running proxy: tenant `own` has a database of its own, and login `app` may be every tenant.
+/// A running proxy: tenant `own` has a database of its own, `a` and `b` share tables, and login `app` may
+/// be every tenant.
 pub struct Proxy {
     pub database: Database,
     pub port: u16,
@@ -57,7 +63,9 @@ impl Proxy {
         let database = OWN.database();
         let port = crate::support::free_port();
         let directory = tempfile::tempdir().unwrap();
-        write(&directory, &settings, database.name(), port);
+        let shared = SHARED.database();
+        let names = (database.name(), shared.name());
+        write(&directory, &settings, names, port);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -137,7 +145,8 @@ impl Drop for Proxy {
     }
 }
 
-fn write(directory: &TempDir, settings: &Settings, database: &str, port: u16) {
+fn write(directory: &TempDir, settings: &Settings, names: (&str, &str), port: u16) {
+    let (database, shared) = names;
     let folder = directory.path();
     std::fs::create_dir(folder.join("tenants")).unwrap();
     std::fs::write(folder.join("secret"), PASSWORD).unwrap();
@@ -154,7 +163,7 @@ fn write(directory: &TempDir, settings: &Settings, database: &str, port: u16) {
         "[listen]\naddress = [\"127.0.0.1:{port}\"]\n\
          [pool]\nsize = {pool_size}\nwait_timeout = \"{wait_timeout}\"\n\
          [[upstream]]\nname = \"main\"\naddress = \"127.0.0.1:{server_port}\"\n\
-         database = \"postgres\"\nuser = \"postgres\"\npassword = {{ file = \"secret\" }}\n\
+         database = \"{shared}\"\nuser = \"postgres\"\npassword = {{ file = \"secret\" }}\n\
          tls = \"off\"\nmax_connections = 50\n\
          [[login]]\nname = \"app\"\npassword = {{ file = \"secret\" }}\ntenants = \"*\"\n\
          [[login]]\nname = \"own\"\npassword = {{ file = \"secret\" }}\ntenants = [\"own\"]\n\
@@ -163,6 +172,10 @@ fn write(directory: &TempDir, settings: &Settings, database: &str, port: u16) {
     std::fs::write(folder.join("tenantry.toml"), main).unwrap();
     let policy = "[defaults]\ntenant_column = \"tenant_id\"\nunlisted = \"by-column\"\n";
     std::fs::write(folder.join("policy.toml"), policy).unwrap();
+    for (name, key) in [("a", 1), ("b", 2)] {
+        let tenant = format!("isolation = \"shared\"\nupstream = \"main\"\nkey = {key}\n");
+        std::fs::write(folder.join(format!("tenants/{name}.toml")), tenant).unwrap();
+    }
     let tenant = format!(
         "isolation = \"database\"\nupstream = \"main\"\ndatabase = \"{database}\"\n{tenant}\n"
     );
