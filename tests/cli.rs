@@ -68,6 +68,18 @@ pub fn trials() -> Vec<Trial> {
             assert_eq!(shown["statements"][0]["rewritten"], lines[3]);
             assert_eq!(shown["statements"].as_array().unwrap().len(), 2);
         }),
+        trial("cli::the_picture_in_the_readme_is_true", || {
+            let blocks: Vec<String> = include_str!("../README.md")
+                .split("```sql\n")
+                .skip(1)
+                .map(|block| block.split("```").next().unwrap())
+                .map(|block| block.split_whitespace().collect::<Vec<_>>().join(" "))
+                .collect();
+            let ran = rewrite(&["--json"], &blocks[0]);
+            let shown: Value = serde_json::from_str(&ran.out).unwrap();
+            let rewritten = shown["statements"][0]["rewritten"].as_str().unwrap();
+            assert_eq!(rewritten.replace("'7'", "'1'"), blocks[1]);
+        }),
         trial("cli::rewrite_points_at_what_it_refuses", || {
             let ran = rewrite(&[], "SELECT *\nFROM ops_secrets");
             assert_eq!(ran.code, FINDINGS);
