@@ -244,7 +244,7 @@ fn code_that_runs_unseen_is_read() {
         "with_domain",
         "with_generated",
     ] {
-        assert_eq!(code(name), [f.clone()], "{name}");
+        assert_eq!(code(name), std::slice::from_ref(&f), "{name}");
     }
     assert_eq!(code("with_check"), [g]);
     assert_eq!(code("plain"), Vec::<String>::new());
