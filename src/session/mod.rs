@@ -26,6 +26,8 @@ mod outgoing;
 mod server;
 mod server_state;
 mod statements;
+#[cfg(test)]
+mod tests;
 mod variables;
 
 use std::collections::{BTreeMap, HashMap};

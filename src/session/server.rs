@@ -26,7 +26,10 @@ impl Session {
         // The bytes at the beginning of `input` that the client gets as they are.
         let mut run = 0;
         let result = loop {
-            if !self.wants_server_bytes() || run >= super::HIGH_WATER_BYTES {
+            // Invariant: once the conversation has ended nothing of the server reaches the client. A
+            // failed preparation of the connection counts on it.
+            if self.ending.is_some() || !self.wants_server_bytes() || run >= super::HIGH_WATER_BYTES
+            {
                 break Ok(());
             }
             let Some(server) = &mut self.server else {

@@ -214,6 +214,9 @@ fn words_must_agree() {
         claim("SELECT FROM FROM", &[(0, 6), (7, 11), (12, 16)]),
         Err("TN1002")
     );
+    assert_eq!(claim("", &[]), Err("TN9001"));
+    assert_eq!(claim(" \t\r\n\u{b}\u{c}", &[]), Err("TN9001"));
+    assert_eq!(claim("-- nothing", &[]), Err("TN9001"));
     assert_eq!(claim("SELECT $0", &[(0, 6), (7, 9)]), Err("TN1007"));
     assert_eq!(claim("SELECT $65530", &[(0, 6), (7, 13)]), Err("TN1007"));
     assert_eq!(claim("SELECT 0x1F", &[(0, 6), (7, 11)]), Err("TN1004"));

@@ -93,7 +93,17 @@ pub(super) fn scan(text: &str) -> Result<Vec<ScanToken>, Refusal> {
     if let Some(at) = text.find('\0') {
         return Err(Refusal::at(Reason::WrongEncoding, at));
     }
-    pg_query::scan_tokens(text).map_err(super::reading::syntax)
+    tokens(text).map_err(super::reading::syntax)
+}
+
+/// The tokens of a text without NUL. The library must not be asked about a text without any token: it
+/// makes a slice from a null pointer.
+pub(super) fn tokens(text: &str) -> Result<Vec<ScanToken>, pg_query::Error> {
+    let is_space = |byte: u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c);
+    if text.bytes().all(is_space) {
+        return Ok(Vec::new());
+    }
+    pg_query::scan_tokens(text)
 }
 
 fn words(tokens: &[ScanToken]) -> impl Iterator<Item = &ScanToken> {
