@@ -41,6 +41,10 @@ pub fn trials() -> Vec<Trial> {
             every_kind_of_key_is_read,
         ),
         trial("catalog::a_user_cannot_take_part", a_user_cannot_take_part),
+        trial(
+            "catalog::code_that_runs_unseen_is_read",
+            code_that_runs_unseen_is_read,
+        ),
         trial("catalog::names_are_resolved_along_the_path", || {
             let database = EMPTY.database();
             database.execute(
@@ -211,4 +215,37 @@ fn same(file: &Value, server: &Value) {
         }
         assert_eq!(expected, found, "{key}: the order differs");
     }
+}
+
+/// Every place from which a write runs a function that nobody sees in the statement.
+fn code_that_runs_unseen_is_read() {
+    let database = EMPTY.database();
+    database.execute(
+        "CREATE FUNCTION f(text) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT true'; \
+         CREATE FUNCTION g(integer, integer) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT true'; \
+         CREATE OPERATOR ### (procedure = g, leftarg = integer, rightarg = integer); \
+         CREATE DOMAIN d AS text CHECK (f(VALUE)); \
+         CREATE TABLE with_default (id integer, a boolean DEFAULT f('x')); \
+         CREATE TABLE with_check (id integer CHECK (id ### 1)); \
+         CREATE TABLE with_index (a text); CREATE INDEX ON with_index (f(a)); \
+         CREATE TABLE with_domain (a d); \
+         CREATE TABLE with_generated (a text, b boolean GENERATED ALWAYS AS (f(a)) STORED); \
+         CREATE TABLE plain (id serial, at timestamptz DEFAULT now(), CHECK (id > 0))",
+    );
+    let catalog = read(&database).expect("a catalog");
+    let code = |name: &str| catalog.relation("public", name).unwrap().code.clone();
+    let (f, g) = (
+        "public.f(text)".to_owned(),
+        "public.g(integer, integer)".to_owned(),
+    );
+    for name in [
+        "with_default",
+        "with_index",
+        "with_domain",
+        "with_generated",
+    ] {
+        assert_eq!(code(name), std::slice::from_ref(&f), "{name}");
+    }
+    assert_eq!(code("with_check"), [g]);
+    assert_eq!(code("plain"), Vec::<String>::new());
 }

@@ -17,74 +17,113 @@ const CANNOT_CONNECT: i32 = 3;
 /// The trials.
 pub fn trials() -> Vec<Trial> {
     vec![
-        trial("cli::wrong_use_is_told_apart", || {
-            assert_eq!(tenantry(&[]).code, WRONG_USE);
-            assert_eq!(tenantry(&["chekc"]).code, WRONG_USE);
-            assert_eq!(tenantry(&["--help"]).code, FINE);
-            let nobody = ["rewrite", "--tenant", "nobody", "SELECT 1", "--config"];
-            let ran = tenantry(&[&nobody[..], &[path(&example())]].concat());
-            assert_eq!(ran.code, WRONG_USE);
-            assert!(
-                ran.err.starts_with("tenantry: tenant nobody is not served"),
-                "{}",
-                ran.err
-            );
-        }),
-        trial("cli::check_reports_each_fault_with_its_place", || {
-            let ran = tenantry(&["check", "--config", path(&example())]);
-            assert_eq!(ran.code, FINDINGS);
-            let place = "tenantry.toml:41: not supported yet: tls = \"verify-full\"";
-            assert!(ran.out.contains(place), "{}", ran.out);
-            let folder = directory("postgres", port());
-            assert_eq!(
-                tenantry(&["check", "--config", path(folder.path())]).code,
-                FINE
-            );
-        }),
+        trial("cli::wrong_use_is_told_apart", wrong_use_is_told_apart),
+        trial(
+            "cli::check_reports_each_fault_with_its_place",
+            check_reports_each_fault_with_its_place,
+        ),
         trial(
             "cli::a_catalog_can_be_read_back",
             a_catalog_can_be_read_back,
         ),
-        trial("cli::a_server_that_is_down_is_told_apart", || {
-            let folder = directory("postgres", free_port());
-            let ran = tenantry(&["catalog", "--config", path(folder.path())]);
-            assert_eq!(ran.code, CANNOT_CONNECT, "{}", ran.err);
-        }),
-        trial("cli::rewrite_shows_both_statements", || {
-            let ran = rewrite(&[], "SELECT id FROM orders");
-            assert_eq!(ran.code, FINE, "{}", ran.err);
-            let lines: Vec<&str> = ran.out.lines().collect();
-            assert_eq!(
-                lines[..3],
-                ["-- original", "SELECT id FROM orders", "-- tenant acme"]
-            );
-            assert!(
-                lines[3].contains("OPERATOR(pg_catalog.=) '7'::pg_catalog.int4"),
-                "{lines:?}"
-            );
-            let ran = rewrite(&["--json"], "SELECT id FROM orders; SELECT 1");
-            let shown: Value = serde_json::from_str(&ran.out).unwrap();
-            assert_eq!(shown["statements"][0]["original"], "SELECT id FROM orders");
-            assert_eq!(shown["statements"][0]["rewritten"], lines[3]);
-            assert_eq!(shown["statements"].as_array().unwrap().len(), 2);
-        }),
-        trial("cli::rewrite_points_at_what_it_refuses", || {
-            let ran = rewrite(&[], "SELECT *\nFROM ops_secrets");
-            assert_eq!(ran.code, FINDINGS);
-            assert_eq!(ran.out, "");
-            assert!(
-                ran.err
-                    .contains("error[42501]: relation public.ops_secrets"),
-                "{}",
-                ran.err
-            );
-            assert!(ran.err.contains("^^^^^^^^^^^"), "{}", ran.err);
-            let ran = rewrite(&["--json"], "SELECT * FROM ops_secrets");
-            let shown: Value = serde_json::from_str(&ran.out).unwrap();
-            assert_eq!(shown["refused"]["sqlstate"], "42501");
-            assert_eq!(shown["refused"]["position"], 14);
-        }),
+        trial(
+            "cli::a_server_that_is_down_is_told_apart",
+            a_server_that_is_down_is_told_apart,
+        ),
+        trial(
+            "cli::rewrite_shows_both_statements",
+            rewrite_shows_both_statements,
+        ),
+        trial(
+            "cli::the_picture_in_the_readme_is_true",
+            the_picture_in_the_readme_is_true,
+        ),
+        trial(
+            "cli::rewrite_points_at_what_it_refuses",
+            rewrite_points_at_what_it_refuses,
+        ),
     ]
+}
+
+fn wrong_use_is_told_apart() {
+    assert_eq!(tenantry(&[]).code, WRONG_USE);
+    assert_eq!(tenantry(&["chekc"]).code, WRONG_USE);
+    assert_eq!(tenantry(&["--help"]).code, FINE);
+    let nobody = ["rewrite", "--tenant", "nobody", "SELECT 1", "--config"];
+    let ran = tenantry(&[&nobody[..], &[path(&example())]].concat());
+    assert_eq!(ran.code, WRONG_USE);
+    assert!(
+        ran.err.starts_with("tenantry: tenant nobody is not served"),
+        "{}",
+        ran.err
+    );
+}
+
+fn check_reports_each_fault_with_its_place() {
+    let ran = tenantry(&["check", "--config", path(&example())]);
+    assert_eq!(ran.code, FINDINGS);
+    let place = "tenantry.toml:41: not supported yet: tls = \"verify-full\"";
+    assert!(ran.out.contains(place), "{}", ran.out);
+    let folder = directory("postgres", port());
+    assert_eq!(
+        tenantry(&["check", "--config", path(folder.path())]).code,
+        FINE
+    );
+}
+
+fn a_server_that_is_down_is_told_apart() {
+    let folder = directory("postgres", free_port());
+    let ran = tenantry(&["catalog", "--config", path(folder.path())]);
+    assert_eq!(ran.code, CANNOT_CONNECT, "{}", ran.err);
+}
+
+fn rewrite_shows_both_statements() {
+    let ran = rewrite(&[], "SELECT id FROM orders");
+    assert_eq!(ran.code, FINE, "{}", ran.err);
+    let lines: Vec<&str> = ran.out.lines().collect();
+    assert_eq!(
+        lines[..3],
+        ["-- original", "SELECT id FROM orders", "-- tenant acme"]
+    );
+    assert!(
+        lines[3].contains("OPERATOR(pg_catalog.=) '7'::pg_catalog.int4"),
+        "{lines:?}"
+    );
+    let ran = rewrite(&["--json"], "SELECT id FROM orders; SELECT 1");
+    let shown: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(shown["statements"][0]["original"], "SELECT id FROM orders");
+    assert_eq!(shown["statements"][0]["rewritten"], lines[3]);
+    assert_eq!(shown["statements"].as_array().unwrap().len(), 2);
+}
+
+fn the_picture_in_the_readme_is_true() {
+    let blocks: Vec<String> = include_str!("../README.md")
+        .split("```sql\n")
+        .skip(1)
+        .map(|block| block.split("```").next().unwrap())
+        .map(|block| block.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
+    let ran = rewrite(&["--json"], &blocks[0]);
+    let shown: Value = serde_json::from_str(&ran.out).unwrap();
+    let rewritten = shown["statements"][0]["rewritten"].as_str().unwrap();
+    assert_eq!(rewritten.replace("'7'", "'1'"), blocks[1]);
+}
+
+fn rewrite_points_at_what_it_refuses() {
+    let ran = rewrite(&[], "SELECT *\nFROM ops_secrets");
+    assert_eq!(ran.code, FINDINGS);
+    assert_eq!(ran.out, "");
+    assert!(
+        ran.err
+            .contains("error[42501]: relation public.ops_secrets"),
+        "{}",
+        ran.err
+    );
+    assert!(ran.err.contains("^^^^^^^^^^^"), "{}", ran.err);
+    let ran = rewrite(&["--json"], "SELECT * FROM ops_secrets");
+    let shown: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(shown["refused"]["sqlstate"], "42501");
+    assert_eq!(shown["refused"]["position"], 14);
 }
 
 fn a_catalog_can_be_read_back() {

@@ -184,6 +184,10 @@ pub struct Relation {
     pub foreign_keys: Vec<ForeignKey>,
     /// Its triggers, internal ones left out.
     pub triggers: Vec<Trigger>,
+    /// The functions outside `pg_catalog` that a write runs unseen, through defaults, generated
+    /// columns, CHECK constraints, domains, index expressions and the operators in them, as
+    /// `schema.name(type, type)`; those of extensions left out.
+    pub code: Vec<String>,
     /// Whether it has rewrite rules other than a view's own.
     pub has_rules: bool,
     /// What it is a partition or an inheritance child of.

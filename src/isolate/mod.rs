@@ -163,7 +163,8 @@ pub fn isolate(
                 declared_types,
                 classified,
             };
-            let verified = verify(&claim).map_err(|mut refusal| {
+            let verified = verify(&claim).map_err(|refusal| {
+                let mut refusal = as_written(refusal, &prepared.original);
                 refusal.position = refusal.position.map(|at| at + prepared.offset);
                 refusal
             })?;
@@ -173,6 +174,20 @@ pub fn isolate(
             })
         })
         .collect()
+}
+
+/// The tenant column's name in a refusal is the client's own word, not ours.
+fn as_written(mut refusal: Refusal, original: &str) -> Refusal {
+    if let (Reason::ColumnDoesNotExist { column }, Some(position)) =
+        (&mut refusal.reason, refusal.position)
+        && let Some(written) = original
+            .get(position..)
+            .and_then(|rest| rest.get(..column.len()))
+        && written.eq_ignore_ascii_case(column)
+    {
+        written.clone_into(column);
+    }
+    refusal
 }
 
 /// Lets each statement of a Query or Parse message through to a tenant's own database, unrewritten, if

@@ -260,6 +260,10 @@ fn closed_hint(relation: &str, closed: Closed) -> String {
 
 fn hazard_hint(hazard: &WriteHazard) -> String {
     match hazard {
+        WriteHazard::Code { function, relation } => format!(
+            "A write to {relation} runs it unseen. After a review, name it in policy.toml: \
+             [functions] trusted = [\"{function}\"]."
+        ),
         WriteHazard::ForeignKeyAction {
             constraint,
             relation,

@@ -58,6 +58,13 @@ pub enum Class {
 /// Why tenants must not write a scoped relation.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum WriteHazard {
+    /// A default, a constraint, a domain or an index would run an untrusted function unseen.
+    Code {
+        /// The function, as `schema.name(types)`.
+        function: String,
+        /// The relation that it is on.
+        relation: RelationName,
+    },
     /// A foreign key action would leave or change the tenant.
     ForeignKeyAction {
         /// The constraint.
@@ -198,14 +205,16 @@ impl Classified {
             .filter(|function| function.schema == schema)
             .map(|function| format!("{schema}.{name}({})", function.arguments.join(", ")))
             .peekable();
-        overloads.peek().is_some()
-            && overloads.all(|signature| {
-                let plain = |text: &str| text.replace(' ', "");
-                self.policy
-                    .trusted_functions
-                    .iter()
-                    .any(|entry| plain(entry) == plain(&signature))
-            })
+        overloads.peek().is_some() && overloads.all(|signature| self.trusts_signature(&signature))
+    }
+
+    /// Whether the policy names exactly this `schema.name(types)`, spaces aside.
+    fn trusts_signature(&self, signature: &str) -> bool {
+        let plain = |text: &str| text.replace(' ', "");
+        self.policy
+            .trusted_functions
+            .iter()
+            .any(|entry| plain(entry) == plain(signature))
     }
 
     /// Why a write to this scoped relation could reach beyond the tenant; the closure over foreign
@@ -269,6 +278,23 @@ impl Classified {
                 });
             }
         }
+        for function in &relation.code {
+            if !self.trusts_signature(function) {
+                hazards.push(WriteHazard::Code {
+                    function: function.clone(),
+                    relation: relation.name.clone(),
+                });
+            }
+        }
+        for column in &relation.columns {
+            let text = column.default.as_deref().unwrap_or_default();
+            if let Some(function) = runs_text(text) {
+                hazards.push(WriteHazard::Code {
+                    function: format!("pg_catalog.{function}"),
+                    relation: relation.name.clone(),
+                });
+            }
+        }
         if relation.has_rules {
             hazards.push(WriteHazard::Rule {
                 relation: relation.name.clone(),
@@ -322,6 +348,31 @@ impl Classified {
         };
         paired && !rewrites(key.on_delete) && !rewrites(key.on_update)
     }
+}
+
+/// The beginnings and endings of the system's functions that run SQL from text, read files or change the
+/// session. A default that calls one is not pure; `pg_depend` does not tell of them.
+fn runs_text(expression: &str) -> Option<String> {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    let mut words = expression.split(|c| !is_word(c));
+    words
+        .find(|word| {
+            let word = word.to_ascii_lowercase();
+            ["_to_xml", "_to_xmlschema", "_to_xml_and_xmlschema"]
+                .iter()
+                .any(|ending| word.ends_with(ending))
+                || [
+                    "pg_read_",
+                    "pg_ls_",
+                    "lo_",
+                    "ts_stat",
+                    "ts_rewrite",
+                    "set_config",
+                ]
+                .iter()
+                .any(|beginning| word.starts_with(beginning))
+        })
+        .map(str::to_ascii_lowercase)
 }
 
 /// A partition of a partition of ...: more levels than this are refused.

@@ -194,6 +194,7 @@ async fn relations(transaction: &Transaction<'_>) -> Result<Vec<Relation>, Intro
     let mut foreign_keys = foreign_keys(transaction).await?;
     let mut triggers = triggers(transaction).await?;
     let mut parents = parents(transaction).await?;
+    let mut code = code(transaction).await?;
     let rows = transaction.query(&query, &[]).await?;
     rows.iter()
         .map(|row| {
@@ -207,6 +208,7 @@ async fn relations(transaction: &Transaction<'_>) -> Result<Vec<Relation>, Intro
                 keys: keys.remove(&oid).unwrap_or_default(),
                 foreign_keys: foreign_keys.remove(&oid).unwrap_or_default(),
                 triggers: triggers.remove(&oid).unwrap_or_default(),
+                code: code.remove(&oid).unwrap_or_default(),
                 has_rules: row.try_get(6)?,
                 parents: parents.remove(&oid).unwrap_or_default(),
                 view: definition.map(|definition| View { definition }),
@@ -428,6 +430,41 @@ fn type_kind(typtype: &str, base: Oid) -> Result<TypeKind, IntrospectError> {
         "r" => TypeKind::Range,
         _ => return Err(unknown("pg_type.typtype", typtype)),
     })
+}
+
+/// What a write to each relation runs by itself. `pg_depend` does not know functions of `pg_catalog`.
+async fn code(transaction: &Transaction<'_>) -> Result<PerRelation<String>, IntrospectError> {
+    let query = format!(
+        "WITH unseen(relation, classid, objid) AS ( \
+           SELECT adrelid, 'pg_attrdef'::regclass, oid FROM pg_attrdef \
+           UNION ALL SELECT conrelid, 'pg_constraint'::regclass, oid FROM pg_constraint \
+             WHERE conrelid <> 0 \
+           UNION ALL SELECT indrelid, 'pg_class'::regclass, indexrelid FROM pg_index \
+           UNION ALL SELECT a.attrelid, 'pg_constraint'::regclass, k.oid FROM pg_constraint k \
+             JOIN pg_attribute a ON a.atttypid = k.contypid WHERE k.contypid <> 0 \
+           UNION ALL SELECT a.attrelid, 'pg_type'::regclass, a.atttypid FROM pg_attribute a \
+             JOIN pg_type t ON t.oid = a.atttypid WHERE t.typtype = 'd'), \
+         used(relation, function) AS ( \
+           SELECT u.relation, d.refobjid FROM unseen u JOIN pg_depend d \
+             ON d.classid = u.classid AND d.objid = u.objid AND d.refclassid = 'pg_proc'::regclass \
+           UNION SELECT u.relation, o.oprcode FROM unseen u JOIN pg_depend d \
+             ON d.classid = u.classid AND d.objid = u.objid \
+             AND d.refclassid = 'pg_operator'::regclass JOIN pg_operator o ON o.oid = d.refobjid) \
+         SELECT DISTINCT u.relation, n.nspname || '.' || x.proname || '(' || array_to_string( \
+           ARRAY(SELECT format_type(a.type, NULL) FROM unnest(x.proargtypes::oid[]) \
+             WITH ORDINALITY AS a(type, at) ORDER BY a.at), ', ') || ')' AS signature \
+         FROM used u JOIN pg_proc x ON x.oid = u.function \
+         JOIN pg_namespace n ON n.oid = x.pronamespace \
+         WHERE n.nspname <> 'pg_catalog' AND {} IS NULL ORDER BY 1, 2",
+        extension_of("pg_proc")
+    );
+    let mut code = PerRelation::new();
+    for row in transaction.query(&query, &[]).await? {
+        code.entry(row.try_get(0)?)
+            .or_default()
+            .push(row.try_get(1)?);
+    }
+    Ok(code)
 }
 
 async fn functions(transaction: &Transaction<'_>) -> Result<Vec<Function>, IntrospectError> {

@@ -96,7 +96,7 @@ pub(super) fn is_number(type_oid: Oid) -> bool {
     )
 }
 
-/// The type of an expression that asks the clock, if it cannot fail: `now()`, CURRENT_DATE and the
+/// The type of an expression that asks the clock, if it cannot fail: `now()`, `CURRENT_DATE` and the
 /// like, plus or minus bounded literals, cast or truncated.
 pub(super) fn clock(node: &Node) -> Option<Oid> {
     clock_terms(node, TERMS_MAX)
@@ -233,7 +233,7 @@ pub(super) fn aggregate(name: &str, argument: Option<Value>, clause: Clause) -> 
     let type_oid = argument.map_or(OPAQUE, |argument| argument.oid);
     let bounded = argument.is_some_and(|argument| argument.typmod != -1);
     let result = match (name, type_oid) {
-        ("count", _) => oid::INT8,
+        ("count", _) | ("sum", oid::INT2 | oid::INT4) => oid::INT8,
         ("max" | "min", _) => {
             let value = argument.unwrap_or(Value::varying(OPAQUE));
             return (value.oid != oid::UNKNOWN).then_some(Value {
@@ -242,7 +242,6 @@ pub(super) fn aggregate(name: &str, argument: Option<Value>, clause: Clause) -> 
             });
         }
         ("bool_and" | "bool_or" | "every", oid::BOOL) => oid::BOOL,
-        ("sum", oid::INT2 | oid::INT4) => oid::INT8,
         ("sum", oid::INT8) | ("avg", oid::INT2 | oid::INT4 | oid::INT8) => oid::NUMERIC,
         ("avg" | "sum", oid::NUMERIC) if bounded || clause == Clause::Having => oid::NUMERIC,
         ("sum", oid::FLOAT4) if clause == Clause::Having => oid::FLOAT4,

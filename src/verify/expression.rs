@@ -7,12 +7,13 @@
 use pg_query::protobuf as pg;
 use pg_query::{Node, NodeEnum};
 
+use super::clauses::Keys;
+use super::names::collation;
 use super::proof::{
     Checked, Pair, Proof, absent, anywhere, both, differs, empty, equal, path, position, refuse,
     unchanged, unsupported,
 };
 use super::scope::{self, Found, Output, Reference, Tenancy};
-use super::select::Keys;
 use super::{bare, reading};
 use crate::isolate::refusal::Reason;
 
@@ -68,7 +69,7 @@ impl Proof<'_> {
             (NodeEnum::CollateClause(o), NodeEnum::CollateClause(r)) => {
                 both!(CollateClause, o, r, { arg, collname, location });
                 anywhere(location);
-                self.collation(collname)?;
+                collation(collname)?;
                 self.optional(arg, "the argument of COLLATE")
             }
             (NodeEnum::NamedArgExpr(o), NodeEnum::NamedArgExpr(r)) => {
@@ -366,11 +367,11 @@ pub(super) fn reference(fields: &[Node]) -> Option<Reference<'_>> {
     } else {
         fields
     };
-    let names = path(named)?;
+    let parts = path(named)?;
     let (column, qualifiers) = if is_star {
-        (None, names.as_slice())
+        (None, parts.as_slice())
     } else {
-        let (column, qualifiers) = names.split_last()?;
+        let (column, qualifiers) = parts.split_last()?;
         (Some(*column), qualifiers)
     };
     let (schema, table) = match qualifiers {

@@ -6,14 +6,13 @@ use pg_query::{Node, NodeEnum};
 use super::bare;
 use super::names;
 use super::proof::{
-    Checked, Pair, Proof, absent, anywhere, both, column_path, differs, equal, path, position,
-    refuse, unchanged, unsupported,
+    Checked, Pair, Proof, anywhere, both, column_path, differs, equal, path, position, refuse,
+    unsupported,
 };
 use super::scope::{
-    Exposed, Extent, Item, Level, Locks, Output, Tenancy, Test, opaque_column, silent_column,
+    Exposed, Extent, Item, Locks, Output, Tenancy, Test, opaque_column, silent_column,
 };
 use super::select::rename;
-use super::silent::Clause;
 use super::types::{self, Column, Value};
 use crate::catalog::{Relation, Resolved};
 use crate::isolate::refusal::Reason;
@@ -21,7 +20,7 @@ use crate::tenant::{Class, Scoped};
 
 /// Where a range entry stands, which decides whether a table may go without a fence.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Side {
+pub(super) enum Side {
     /// Where a condition in WHERE is a condition on the table.
     Inner,
     /// Where an outer join may have put NULLs in its place, or a join alias hides it.
@@ -40,12 +39,12 @@ pub(super) struct Table<'c> {
 
 impl<'a> Proof<'a> {
     /// Compares FROM.
-    pub(super) fn from_clause(&mut self, pair: Pair<'_, Vec<Node>>) -> Checked {
+    pub(super) fn range_entries(&mut self, pair: Pair<'_, Vec<Node>>) -> Checked {
         if pair.0.len() != pair.1.len() {
             return Err(differs("FROM"));
         }
         for (original, rewritten) in pair.0.iter().zip(pair.1) {
-            let exposed = self.from_item(original, rewritten, Side::Inner)?;
+            let exposed = self.range_entry(original, rewritten, Side::Inner)?;
             self.level()?.star.append(exposed);
         }
         self.direct_tables()
@@ -73,7 +72,12 @@ impl<'a> Proof<'a> {
         Ok(())
     }
 
-    fn from_item(&mut self, original: &Node, rewritten: &Node, side: Side) -> Checked<Exposed> {
+    pub(super) fn range_entry(
+        &mut self,
+        original: &Node,
+        rewritten: &Node,
+        side: Side,
+    ) -> Checked<Exposed> {
         let (Some(original), Some(rewritten)) = (&original.node, &rewritten.node) else {
             return Err(differs("FROM"));
         };
@@ -303,7 +307,7 @@ impl<'a> Proof<'a> {
 
     /// The range entry of a relation.
     pub(super) fn item(&self, named: &pg::RangeVar, relation: &Relation, tenancy: Tenancy) -> Item {
-        let (name, names) = alias_of(named);
+        let (name, listed) = alias_of(named);
         let visible = self.classified().visible_columns(relation);
         let mut columns: Vec<Column> = visible
             .into_iter()
@@ -316,7 +320,7 @@ impl<'a> Proof<'a> {
                 silent_column(&column.name, value)
             })
             .collect();
-        rename(&mut columns, &names);
+        rename(&mut columns, &listed);
         Item {
             name: Some(name),
             relation: named.alias.is_none().then(|| relation.name.clone()),
@@ -459,7 +463,7 @@ impl<'a> Proof<'a> {
                 return Err(differs("a column definition list"));
             };
             let (mut bare_original, mut bare_rewritten) = ((**o).clone(), (**r).clone());
-            let types = (
+            let type_names = (
                 bare_original.type_name.take(),
                 bare_rewritten.type_name.take(),
             );
@@ -474,7 +478,7 @@ impl<'a> Proof<'a> {
             if bare_original != plain {
                 return Err(unsupported("a column definition with more than a type"));
             }
-            let (Some(original), Some(rewritten)) = types else {
+            let (Some(original), Some(rewritten)) = type_names else {
                 return Err(differs("a column definition"));
             };
             let type_oid = self.type_name(&original, &rewritten)?;
@@ -483,195 +487,9 @@ impl<'a> Proof<'a> {
         }
         Ok(columns)
     }
-
-    fn join(
-        &mut self,
-        original: &pg::JoinExpr,
-        rewritten: &pg::JoinExpr,
-        side: Side,
-    ) -> Checked<Exposed> {
-        both!(JoinExpr, original, rewritten, {
-            jointype, is_natural, larg, rarg, using_clause, join_using_alias, quals, alias, rtindex
-        });
-        equal(jointype, "the kind of a join")?;
-        equal(is_natural, "NATURAL")?;
-        unchanged(using_clause, "USING")?;
-        absent(join_using_alias, "an alias of USING")?;
-        equal(alias, "a join's alias")?;
-        equal(rtindex, "an analysed query")?;
-        let (Some(left_original), Some(left_rewritten)) = larg else {
-            return Err(differs("a join"));
-        };
-        let (Some(right_original), Some(right_rewritten)) = rarg else {
-            return Err(differs("a join"));
-        };
-        let kind = pg::JoinType::try_from(*jointype.0).unwrap_or(pg::JoinType::Undefined);
-        let has_condition = quals.0.is_some();
-        let (left_side, right_side) = sides(kind, side, alias.0.is_some())?;
-        let right_side = match (right_side, has_condition, &right_original.node) {
-            (Side::On, true, Some(NodeEnum::RangeVar(_))) => Side::On,
-            (Side::On, _, _) => Side::Fenced,
-            (Side::Inner | Side::Fenced, _, _) => right_side,
-        };
-        let start = self.level()?.items.len();
-        let left = self.from_item(left_original, left_rewritten, left_side)?;
-        let mark = self.level()?.tests.len();
-        let right = self.from_item(right_original, right_rewritten, right_side)?;
-        let level = self.level()?;
-        let tests = if right_side == Side::On {
-            level.tests.split_off(mark)
-        } else {
-            Vec::new()
-        };
-        let unseen: Vec<Item> = level.items.drain(..start).collect();
-        self.condition(quals, &tests, Clause::On)?;
-        let level = self.level()?;
-        let seen = std::mem::replace(&mut level.items, unseen);
-        level.items.extend(seen);
-        let exposed = if *is_natural.0 || !using_clause.0.is_empty() {
-            let named = (!*is_natural.0).then(|| strings(using_clause.0));
-            self.merge(start, named, (left, right), kind)?
-        } else {
-            let mut exposed = left;
-            exposed.append(right);
-            exposed
-        };
-        match alias.0 {
-            Some(alias) => self.join_alias(start, alias, exposed),
-            None => Ok(exposed),
-        }
-    }
-
-    /// An alias of a join hides what is joined.
-    fn join_alias(
-        &mut self,
-        start: usize,
-        alias: &pg::Alias,
-        exposed: Exposed,
-    ) -> Checked<Exposed> {
-        let level = self.level()?;
-        level.items.truncate(start);
-        let mut columns = exposed.columns;
-        rename(&mut columns, &strings(&alias.colnames));
-        let item = Item {
-            name: Some(alias.aliasname.clone()),
-            relation: None,
-            columns,
-            extent: exposed.extent,
-            merged: Vec::new(),
-            hidden: None,
-            tenancy: level.tenancy,
-            locks: level.locks,
-        };
-        Ok(level.add(item))
-    }
-
-    /// USING and NATURAL: columns of one name become one, compared by `=`.
-    fn merge(
-        &mut self,
-        start: usize,
-        named: Option<Vec<String>>,
-        sides: (Exposed, Exposed),
-        kind: pg::JoinType,
-    ) -> Checked<Exposed> {
-        let (mut left, mut right) = sides;
-        let open = left.extent == Extent::Open || right.extent == Extent::Open;
-        let is_natural = named.is_none();
-        let names = named.unwrap_or_else(|| {
-            let names = left.columns.iter().map(|column| column.name.clone());
-            names.filter(|name| right.column(name).is_some()).collect()
-        });
-        let mut merged = Exposed::none();
-        for name in &names {
-            let (column, verdict) = match (left.column(name), right.column(name)) {
-                (Some(left), Some(right)) => self.merged_column(left, right, kind),
-                _ => (
-                    opaque_column(name, "a merged column"),
-                    opaque_column(name, USING).value.map(|_| ()),
-                ),
-            };
-            merged.columns.push(column);
-            if let Err(refusal) = verdict {
-                self.level()?.loud_condition.get_or_insert(refusal);
-            }
-        }
-        if open && is_natural {
-            // Which columns are merged is not known.
-            let refusal = unsupported("NATURAL JOIN with a function");
-            return Err(refusal);
-        }
-        let level: &mut Level = self.level()?;
-        level.merges = true;
-        for item in level.items.iter_mut().skip(start) {
-            item.merged.extend(names.iter().cloned());
-        }
-        level.items.push(Item {
-            name: None,
-            relation: None,
-            columns: merged.columns.clone(),
-            extent: Extent::Complete,
-            merged: Vec::new(),
-            hidden: None,
-            tenancy: Tenancy::Free,
-            locks: Locks::Own,
-        });
-        for side in [&mut left, &mut right] {
-            side.columns.retain(|column| !names.contains(&column.name));
-        }
-        merged.append(left);
-        merged.append(right);
-        Ok(merged)
-    }
-
-    fn merged_column(
-        &self,
-        left: &Column,
-        right: &Column,
-        kind: pg::JoinType,
-    ) -> (Column, Checked) {
-        let verdict = match (&left.value, &right.value) {
-            (Ok(one), Ok(other)) => self.comparison("=", one, other, None).map(|_| ()),
-            (Err(refusal), _) | (_, Err(refusal)) => Err(refusal.clone()),
-        };
-        let value = match (&left.value, &right.value) {
-            (Ok(one), Ok(other)) if one.oid == other.oid && one.collation == other.collation => {
-                if kind == pg::JoinType::JoinRight {
-                    Ok(*other)
-                } else {
-                    Ok(*one)
-                }
-            }
-            _ => opaque_column(&left.name, "a merged column of two types").value,
-        };
-        let name = left.name.clone();
-        (Column { name, value }, verdict)
-    }
 }
 
 const FUNCTION_COLUMN: &str = "a function's column";
-const USING: &str = "USING";
-
-/// On which sides of a join a table may go without a fence.
-fn sides(kind: pg::JoinType, side: Side, has_alias: bool) -> Checked<(Side, Side)> {
-    let inherited = match side {
-        Side::Inner if !has_alias => Side::Inner,
-        Side::Inner | Side::Fenced | Side::On => Side::Fenced,
-    };
-    let on = if has_alias { Side::Fenced } else { Side::On };
-    match kind {
-        pg::JoinType::JoinInner => Ok((inherited, inherited)),
-        pg::JoinType::JoinLeft => Ok((inherited, on)),
-        pg::JoinType::JoinRight => Ok((Side::Fenced, inherited)),
-        pg::JoinType::JoinFull => Ok((Side::Fenced, Side::Fenced)),
-        pg::JoinType::Undefined
-        | pg::JoinType::JoinSemi
-        | pg::JoinType::JoinAnti
-        | pg::JoinType::JoinRightSemi
-        | pg::JoinType::JoinRightAnti
-        | pg::JoinType::JoinUniqueOuter
-        | pg::JoinType::JoinUniqueInner => Err(unsupported("this kind of join")),
-    }
-}
 
 /// Compares a relation's name with its full one.
 pub(super) fn qualified(
@@ -704,7 +522,8 @@ fn alias_of(named: &pg::RangeVar) -> (String, Vec<String>) {
     }
 }
 
-fn strings(names: &[Node]) -> Vec<String> {
+/// Names as text.
+pub(super) fn strings(names: &[Node]) -> Vec<String> {
     let names = path(names).unwrap_or_default();
     names.into_iter().map(str::to_owned).collect()
 }

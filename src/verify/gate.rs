@@ -119,7 +119,7 @@ struct Words<'a> {
 
 impl<'a> Words<'a> {
     fn read(text: &'a str) -> Result<Self, pg_query::Error> {
-        let mut tokens = pg_query::scan_tokens(text)?;
+        let mut tokens = super::words::tokens(text)?;
         tokens.retain(|token| !matches!(token.token(), Token::SqlComment | Token::CComment));
         Ok(Self { text, tokens })
     }

@@ -13,8 +13,8 @@
 //! | a table in a fence | `from::fence` |
 //! | a tenant predicate at the end of a condition | `select::condition` |
 //! | `*` of a table that is not fenced, expanded | `targets::star` |
-//! | the tenant column at the end of GROUP BY | `select::added_grouping` |
-//! | the tenant column of an INSERT | `write::insert_columns`, `select::added_value` |
+//! | the tenant column at the end of GROUP BY | `clauses::added_grouping` |
+//! | the tenant column of an INSERT | `write::insert_columns`, `select::rows`, `targets::targets` |
 //! | the tenant column of a conflict target | `write::inference` |
 //!
 //! # Invariants
@@ -24,9 +24,13 @@
 //! 3. Every field of every node is compared or refused: nodes are taken apart without `..`.
 
 mod bare;
+mod clauses;
+mod comparison;
 mod constants;
 mod expression;
 mod from;
+mod gate;
+mod join;
 mod names;
 mod proof;
 mod reading;
@@ -34,17 +38,16 @@ mod scope;
 mod select;
 mod session;
 mod silent;
+mod syntax;
 mod targets;
 mod types;
 mod variables;
+mod with;
 mod words;
 mod write;
 
 #[cfg(test)]
 mod tests;
-
-mod gate;
-mod syntax;
 
 use crate::catalog::Oid;
 use crate::isolate::refusal::{Reason, Refusal};

@@ -58,8 +58,9 @@ impl Listed {
 }
 
 /// Operators by which an index gives rows in order, reading entries of all tenants.
-const ORDERING: [&str; 12] = [
+const ORDERING: [&str; 14] = [
     "<#>", "<%>", "<+>", "<->", "<->>", "<->>>", "<<#>>", "<<->", "<<->>", "<<<->", "<=>", "<~>",
+    "|=|", "~>",
 ];
 
 /// The listed function of this name.
@@ -163,19 +164,6 @@ impl Proof<'_> {
         Ok(())
     }
 
-    /// Compares the names of a collation.
-    pub(super) fn collation(&self, names: Pair<'_, Vec<Node>>) -> Checked {
-        match (path(names.0).as_deref(), path(names.1).as_deref()) {
-            (Some([name] | ["pg_catalog", name]), Some(["pg_catalog", rewritten]))
-                if name == rewritten =>
-            {
-                Ok(())
-            }
-            (Some([_] | ["pg_catalog", _]), _) | (None, _) => Err(differs("a collation's name")),
-            (Some(_), _) => Err(unsupported("a collation outside of pg_catalog")),
-        }
-    }
-
     /// Compares the names of a type, and refuses one that tenants may not use. Returns the type.
     pub(super) fn type_name(
         &self,
@@ -253,5 +241,18 @@ impl Proof<'_> {
             TypeKind::Enum => true,
             TypeKind::Composite | TypeKind::Pseudo => false,
         }
+    }
+}
+
+/// Compares the names of a collation.
+pub(super) fn collation(names: Pair<'_, Vec<Node>>) -> Checked {
+    match (path(names.0).as_deref(), path(names.1).as_deref()) {
+        (Some([name] | ["pg_catalog", name]), Some(["pg_catalog", rewritten]))
+            if name == rewritten =>
+        {
+            Ok(())
+        }
+        (Some([_] | ["pg_catalog", _]) | None, _) => Err(differs("a collation's name")),
+        (Some(_), _) => Err(unsupported("a collation outside of pg_catalog")),
     }
 }

@@ -173,9 +173,9 @@ impl<'a> Proof<'a> {
     }
 
     /// A parameter of the client, as a value.
-    pub(super) fn parameter(&self, parameter: &pg::ParamRef) -> Checked<Value> {
+    pub(super) fn parameter(&self, parameter: pg::ParamRef) -> Checked<Value> {
         let pg::ParamRef { number, location } = parameter;
-        let number = u16::try_from(*number).map_err(|_| Reason::ParameterNumber)?;
+        let number = u16::try_from(number).map_err(|_error| Reason::ParameterNumber)?;
         let declared = usize::from(number)
             .checked_sub(1)
             .and_then(|index| self.claim.declared_types.get(index))
@@ -184,10 +184,7 @@ impl<'a> Proof<'a> {
         Ok(match declared {
             Some(declared) => Value::constant(types::base(self.catalog(), declared)),
             None => Value {
-                untyped: Some(Untyped {
-                    number,
-                    location: *location,
-                }),
+                untyped: Some(Untyped { number, location }),
                 ..Value::constant(oid::UNKNOWN)
             },
         })
@@ -220,8 +217,8 @@ impl<'a> Proof<'a> {
         else {
             return Err(wrong());
         };
-        let number = u16::try_from(parameter.number).map_err(|_| wrong())?;
-        let offset = usize::try_from(parameter.location).map_err(|_| wrong())?;
+        let number = u16::try_from(parameter.number).map_err(|_error| wrong())?;
+        let offset = usize::try_from(parameter.location).map_err(|_error| wrong())?;
         let is_type = type_name
             .as_ref()
             .is_some_and(|name| is_plain_type(name, wanted.name()));

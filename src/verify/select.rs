@@ -3,26 +3,15 @@
 use pg_query::protobuf as pg;
 use pg_query::{Node, NodeEnum};
 
+use super::clauses::Keys;
 use super::names;
-use super::proof::{
-    Checked, Pair, Proof, VisibleCte, absent, anywhere, both, column_path, differs, empty, equal,
-    path, unchanged, unsupported,
-};
+use super::proof::{Checked, Pair, Proof, absent, both, column_path, differs, empty, equal, path};
 use super::reading;
-use super::scope::{self, Extent, Found, Item, Level, Locks, Output, Rows, Tenancy, Test};
+use super::scope::{Extent, Item, Level, Locks, Output, Rows, Tenancy, Test};
 use super::silent::Clause;
-use super::types::{self, Column, Value};
-use crate::catalog::oid;
+use super::types::{self, Column};
+use super::with::settled;
 use crate::tenant::TenantType;
-
-/// What a sort key's name may mean.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Keys {
-    /// Columns of FROM only.
-    Inputs,
-    /// The query's own result, too.
-    Outputs,
-}
 
 impl Proof<'_> {
     /// Compares two queries. With `added`, the rewritten one has the tenant's value as a last column.
@@ -61,7 +50,7 @@ impl Proof<'_> {
             group_distinct, having_clause, window_clause, values_lists, sort_clause, limit_offset,
             limit_count, limit_option, locking_clause, with_clause, op, all, larg, rarg
         });
-        let _compared_before = with_clause;
+        equal((&with_clause.0.is_some(), &with_clause.1.is_some()), "WITH")?;
         absent(into_clause, "SELECT INTO")?;
         empty(values_lists, "VALUES")?;
         equal(op, "a set operation")?;
@@ -69,7 +58,7 @@ impl Proof<'_> {
         absent(larg, "a set operation")?;
         absent(rarg, "a set operation")?;
         self.levels.push(Level::new(self.lateral));
-        self.from_clause(from_clause)?;
+        self.range_entries(from_clause)?;
         let tests = std::mem::take(&mut self.level()?.tests);
         self.condition(where_clause, &tests, Clause::Where)?;
         let (columns, extent) = self.targets(target_list, added)?;
@@ -105,7 +94,7 @@ impl Proof<'_> {
             group_distinct, having_clause, window_clause, values_lists, sort_clause, limit_offset,
             limit_count, limit_option, locking_clause, with_clause, op, all, larg, rarg
         });
-        let _compared_before = with_clause;
+        equal((&with_clause.0.is_some(), &with_clause.1.is_some()), "WITH")?;
         absent(into_clause, "SELECT INTO")?;
         for list in [
             distinct_clause,
@@ -178,7 +167,7 @@ impl Proof<'_> {
             group_distinct, having_clause, window_clause, values_lists, sort_clause, limit_offset,
             limit_count, limit_option, locking_clause, with_clause, op, all, larg, rarg
         });
-        let _compared_before = with_clause;
+        equal((&with_clause.0.is_some(), &with_clause.1.is_some()), "WITH")?;
         absent(into_clause, "SELECT INTO")?;
         for list in [
             distinct_clause,
@@ -275,95 +264,6 @@ impl Proof<'_> {
         }
     }
 
-    /// Compares WITH, and makes its queries visible.
-    pub(super) fn with(&mut self, pair: Pair<'_, Option<pg::WithClause>>) -> Checked {
-        let (original, rewritten) = match pair {
-            (Some(original), Some(rewritten)) => (original, rewritten),
-            (None, None) => return Ok(()),
-            (Some(_), None) | (None, Some(_)) => return Err(differs("WITH")),
-        };
-        both!(WithClause, original, rewritten, { ctes, recursive, location });
-        anywhere(location);
-        equal(recursive, "RECURSIVE")?;
-        if ctes.0.len() != ctes.1.len() {
-            return Err(differs("WITH"));
-        }
-        let first = self.ctes.len();
-        let mut pairs = Vec::new();
-        for (original, rewritten) in ctes.0.iter().zip(ctes.1) {
-            let (Some(NodeEnum::CommonTableExpr(o)), Some(NodeEnum::CommonTableExpr(r))) =
-                (&original.node, &rewritten.node)
-            else {
-                return Err(differs("WITH"));
-            };
-            if *recursive.0 {
-                // Each can be seen by all; what it gives is known once it was walked.
-                self.ctes.push(VisibleCte::of(o));
-            }
-            pairs.push((o, r));
-        }
-        for (index, (original, rewritten)) in pairs.into_iter().enumerate() {
-            let index = first + index;
-            let output = self.common_table(original, rewritten, recursive.0.then_some(index))?;
-            if !*recursive.0 {
-                self.ctes.push(VisibleCte::of(original));
-            }
-            if let Some(cte) = self.ctes.get_mut(index) {
-                cte.output = Some(output);
-            }
-        }
-        Ok(())
-    }
-
-    fn common_table(
-        &mut self,
-        original: &pg::CommonTableExpr,
-        rewritten: &pg::CommonTableExpr,
-        recursive: Option<usize>,
-    ) -> Checked<Output> {
-        both!(CommonTableExpr, original, rewritten, {
-            ctename, aliascolnames, ctematerialized, ctequery, search_clause, cycle_clause,
-            location, cterecursive, cterefcount, ctecolnames, ctecoltypes, ctecoltypmods,
-            ctecolcollations
-        });
-        anywhere(location);
-        equal(ctename, "a common table expression's name")?;
-        unchanged(aliascolnames, "a common table expression's columns")?;
-        equal(ctematerialized, "MATERIALIZED")?;
-        absent(search_clause, "SEARCH")?;
-        absent(cycle_clause, "CYCLE")?;
-        equal(cterecursive, "an analysed query")?;
-        equal(cterefcount, "an analysed query")?;
-        for list in [ctecolnames, ctecoltypes, ctecoltypmods, ctecolcollations] {
-            empty(list, "an analysed query")?;
-        }
-        let (Some(original_query), Some(rewritten_query)) = ctequery else {
-            return Err(differs("a common table expression"));
-        };
-        let (Some(o), Some(r)) = (&original_query.node, &rewritten_query.node) else {
-            return Err(differs("a common table expression"));
-        };
-        self.recursive = recursive;
-        let output = self.data_statement(o, r)?;
-        self.recursive = None;
-        let names = names_of(aliascolnames.0);
-        let known = recursive
-            .and_then(|index| self.ctes.get(index))
-            .and_then(|cte| cte.output.as_ref());
-        if let Some(known) = known {
-            // Conditions are not pushed into a recursive query.
-            return Ok(Output {
-                columns: known.columns.clone(),
-                ..output
-            });
-        }
-        let materialized = i32::from(pg::CteMaterialize::Always);
-        if *ctematerialized.0 == materialized {
-            return Ok(settled(output, &names));
-        }
-        Ok(renamed(output, &names))
-    }
-
     /// Compares a condition. The rewritten one may end with the given tenant tests.
     pub(super) fn condition(
         &mut self,
@@ -422,224 +322,6 @@ impl Proof<'_> {
         }
     }
 
-    /// Compares GROUP BY, which may end with tenant columns.
-    fn grouping(&mut self, pair: Pair<'_, Vec<Node>>) -> Checked {
-        let (original, rewritten) = pair;
-        let Some((kept, added)) = rewritten.split_at_checked(original.len()) else {
-            return Err(differs("GROUP BY"));
-        };
-        for (original, rewritten) in original.iter().zip(kept) {
-            self.grouping_element(original, rewritten)?;
-        }
-        let mut seen = Vec::new();
-        for node in added {
-            let alias = self.added_grouping(original, node)?;
-            if seen.contains(&alias) {
-                return Err(differs("GROUP BY"));
-            }
-            seen.push(alias);
-        }
-        Ok(())
-    }
-
-    fn grouping_element(&mut self, original: &Node, rewritten: &Node) -> Checked {
-        let (Some(NodeEnum::GroupingSet(o)), Some(NodeEnum::GroupingSet(r))) =
-            (&original.node, &rewritten.node)
-        else {
-            return self.key(original, rewritten, Keys::Outputs);
-        };
-        both!(GroupingSet, o, r, { kind, content, location });
-        anywhere(location);
-        equal(kind, "the kind of a grouping set")?;
-        if content.0.len() != content.1.len() {
-            return Err(differs("a grouping set"));
-        }
-        for (original, rewritten) in content.0.iter().zip(content.1) {
-            self.grouping_element(original, rewritten)?;
-        }
-        Ok(())
-    }
-
-    /// Recognises a tenant column at the end of GROUP BY: it changes no group if the rest of the
-    /// table's primary key is grouped by.
-    fn added_grouping(&self, original: &[Node], added: &Node) -> Checked<String> {
-        let wrong = || differs("a tenant column in GROUP BY");
-        let level = self.levels.last().ok_or_else(wrong)?;
-        let names = column_path(added).ok_or_else(wrong)?;
-        let [alias, column] = names.as_slice() else {
-            return Err(wrong());
-        };
-        let test = level
-            .direct
-            .iter()
-            .find(|test| test.alias == *alias && test.column == *column)
-            .ok_or_else(wrong)?;
-        let item = level
-            .items
-            .iter()
-            .find(|item| item.name.as_deref() == Some(alias))
-            .ok_or_else(wrong)?;
-        let is_set = |node: &Node| matches!(&node.node, Some(NodeEnum::GroupingSet(_)));
-        let key = test.key.as_ref().ok_or_else(wrong)?;
-        let grouped = |name: &String| {
-            let wanted = item.columns.iter().find(|column| column.name == *name);
-            original.iter().any(|node| self.is_column(node, wanted))
-        };
-        if original.iter().any(is_set) || !key.iter().all(grouped) || original.is_empty() {
-            return Err(wrong());
-        }
-        Ok((*alias).to_owned())
-    }
-
-    fn is_column(&self, node: &Node, wanted: Option<&Column>) -> bool {
-        let Some(NodeEnum::ColumnRef(column)) = &node.node else {
-            return false;
-        };
-        let Some(reference) = super::expression::reference(&column.fields) else {
-            return false;
-        };
-        match (scope::resolve(&self.levels, reference), wanted) {
-            (Ok(Found::Column(found)), Some(wanted)) => std::ptr::eq(found, wanted),
-            _ => false,
-        }
-    }
-
-    fn distinct(&mut self, pair: Pair<'_, Vec<Node>>) -> Checked {
-        if pair.0.len() != pair.1.len() {
-            return Err(differs("DISTINCT"));
-        }
-        for (original, rewritten) in pair.0.iter().zip(pair.1) {
-            self.key(original, rewritten, Keys::Outputs)?;
-        }
-        Ok(())
-    }
-
-    /// Compares sort keys.
-    pub(super) fn sort(&mut self, pair: Pair<'_, Vec<Node>>, keys: Keys) -> Checked {
-        if pair.0.len() != pair.1.len() {
-            return Err(differs("ORDER BY"));
-        }
-        for (original, rewritten) in pair.0.iter().zip(pair.1) {
-            let (Some(NodeEnum::SortBy(o)), Some(NodeEnum::SortBy(r))) =
-                (&original.node, &rewritten.node)
-            else {
-                return Err(differs("ORDER BY"));
-            };
-            both!(SortBy, o, r, { node, sortby_dir, sortby_nulls, use_op, location });
-            anywhere(location);
-            equal(sortby_dir, "ASC or DESC")?;
-            equal(sortby_nulls, "NULLS FIRST or LAST")?;
-            empty(use_op, "ORDER BY .. USING")?;
-            match node {
-                (Some(original), Some(rewritten)) => self.key(original, rewritten, keys)?,
-                (None, _) | (_, None) => return Err(differs("ORDER BY")),
-            }
-        }
-        Ok(())
-    }
-
-    /// Compares an element of ORDER BY, GROUP BY or DISTINCT ON, which may name an output column.
-    fn key(&mut self, original: &Node, rewritten: &Node, keys: Keys) -> Checked {
-        if original.node.is_none() && rewritten.node.is_none() {
-            return Ok(());
-        }
-        if let (Keys::Outputs, Some([name])) = (keys, column_path(original).as_deref()) {
-            let level = self.level()?;
-            let is_output = level.outputs.iter().any(|output| output == name);
-            let is_hidden = |item: &Item| item.hidden.as_deref() == Some(name);
-            if is_output && !level.items.iter().any(is_hidden) {
-                return match column_path(rewritten).as_deref() {
-                    Some([sent]) if sent == name => Ok(()),
-                    Some(_) | None => Err(differs("the name of an output column")),
-                };
-            }
-        }
-        self.expression(original, rewritten)?;
-        self.content(original);
-        Ok(())
-    }
-
-    fn windows(&mut self, pair: Pair<'_, Vec<Node>>) -> Checked {
-        if pair.0.len() != pair.1.len() {
-            return Err(differs("WINDOW"));
-        }
-        for (original, rewritten) in pair.0.iter().zip(pair.1) {
-            match (&original.node, &rewritten.node) {
-                (Some(NodeEnum::WindowDef(o)), Some(NodeEnum::WindowDef(r))) => {
-                    self.window(o, r)?;
-                }
-                _ => return Err(differs("WINDOW")),
-            }
-        }
-        Ok(())
-    }
-
-    /// Compares a window.
-    pub(super) fn window(
-        &mut self,
-        original: &pg::WindowDef,
-        rewritten: &pg::WindowDef,
-    ) -> Checked {
-        both!(WindowDef, original, rewritten, {
-            name, refname, partition_clause, order_clause, frame_options, start_offset, end_offset,
-            location
-        });
-        anywhere(location);
-        equal(name, "a window's name")?;
-        equal(refname, "a window's name")?;
-        self.expressions(partition_clause, "PARTITION BY")?;
-        self.sort(order_clause, Keys::Inputs)?;
-        equal(frame_options, "a window's frame")?;
-        self.optional(start_offset, "a window's frame")?;
-        self.optional(end_offset, "a window's frame")
-    }
-
-    fn limit(&mut self, pair: Pair<'_, Option<Box<Node>>>) -> Checked {
-        self.optional(pair, "LIMIT or OFFSET")?;
-        if let Some(original) = pair.0 {
-            self.content(original);
-            if let Some(NodeEnum::ParamRef(parameter)) = &original.node {
-                let untyped = self.parameter(parameter)?.untyped;
-                self.use_as(untyped, oid::INT8);
-            }
-        }
-        Ok(())
-    }
-
-    /// Compares FOR UPDATE and its kin.
-    fn locking(&mut self, pair: Pair<'_, Vec<Node>>) -> Checked {
-        unchanged(pair, "FOR UPDATE")?;
-        let level = self.level()?;
-        for clause in pair.0 {
-            let Some(NodeEnum::LockingClause(clause)) = &clause.node else {
-                return Err(differs("FOR UPDATE"));
-            };
-            let pg::LockingClause {
-                locked_rels,
-                strength: _,
-                wait_policy: _,
-            } = clause;
-            let named = |item: &Item| {
-                locked_rels.iter().any(|locked| match &locked.node {
-                    Some(NodeEnum::RangeVar(locked)) => {
-                        item.name.as_deref() == Some(&locked.relname)
-                    }
-                    Some(_) | None => true,
-                })
-            };
-            let shared = |item: &Item| item.locks == Locks::Shared;
-            let locks_shared = if locked_rels.is_empty() {
-                level.locks == Locks::Shared
-            } else {
-                level.items.iter().any(|item| shared(item) && named(item))
-            };
-            if locks_shared {
-                return Err(unsupported("FOR UPDATE of a table that tenants share"));
-            }
-        }
-        Ok(())
-    }
-
     /// Ends a query level.
     pub(super) fn settle(
         &mut self,
@@ -670,24 +352,6 @@ impl Proof<'_> {
     }
 }
 
-impl VisibleCte {
-    fn of(cte: &pg::CommonTableExpr) -> Self {
-        Self {
-            name: cte.ctename.clone(),
-            names: names_of(&cte.aliascolnames),
-            output: None,
-        }
-    }
-}
-
-fn names_of(nodes: &[Node]) -> Vec<String> {
-    path(nodes)
-        .unwrap_or_default()
-        .into_iter()
-        .map(str::to_owned)
-        .collect()
-}
-
 /// What a query gives under other column names.
 pub(super) fn renamed(mut output: Output, names: &[String]) -> Output {
     rename(&mut output.columns, names);
@@ -699,18 +363,6 @@ pub(super) fn rename(columns: &mut [Column], names: &[String]) {
     for (column, name) in columns.iter_mut().zip(names) {
         column.name.clone_from(name);
     }
-}
-
-/// What a query gives whose columns are computed before any condition around it: PostgreSQL pushes
-/// no condition into it.
-fn settled(output: Output, names: &[String]) -> Output {
-    let mut output = renamed(output, names);
-    let loud = output.any_loud();
-    for column in &mut output.columns {
-        let value = column.value.clone();
-        column.value = Ok(value.unwrap_or_else(|_| Value::varying(types::OPAQUE)));
-    }
-    Output { loud, ..output }
 }
 
 fn united(left: &Output, right: &Output) -> Output {

@@ -1,5 +1,7 @@
 //! Pairs of statements, as a client writes them and as they are sent, from `pairs.txt`.
 
+use std::fmt::Write;
+
 use super::{Claim, verify};
 use crate::catalog::{Catalog, Oid, RelationName};
 use crate::isolate::refusal::Refusal;
@@ -43,7 +45,9 @@ fn template(original: &str, sent: &str, declared: usize) -> Template {
         .filter(|token| token.token() == pg_query::protobuf::Token::Param)
         .filter_map(|token| {
             let (start, end) = (token.start + 1, token.end);
-            original[usize::try_from(start).unwrap()..usize::try_from(end).unwrap()]
+            original
+                .get(usize::try_from(start).unwrap()..usize::try_from(end).unwrap())
+                .unwrap()
                 .parse::<u16>()
                 .ok()
         })
@@ -89,9 +93,7 @@ fn template(original: &str, sent: &str, declared: usize) -> Template {
             number,
             slot_type,
         });
-        template
-            .text
-            .push_str(&format!("${number}::pg_catalog.{}", slot_type.name()));
+        write!(template.text, "${number}::pg_catalog.{}", slot_type.name()).unwrap();
         rest = after;
     }
     template.text.push_str(rest);
@@ -155,7 +157,7 @@ fn pairs_are_accepted_or_refused_as_they_should() {
             (Ok(_), true) => {}
             (Err(refusal), false) if refusal.to_string().contains(&refused) => {}
             (Ok(_), false) => {
-                faults.push(format!("accepted, not {refused}:\n  {original}\n  {sent}"))
+                faults.push(format!("accepted, not {refused}:\n  {original}\n  {sent}"));
             }
             (Err(refusal), _) => faults.push(format!(
                 "{refusal} at {:?}, not {refused:?}:\n  {original}\n  {sent}",
@@ -212,6 +214,9 @@ fn words_must_agree() {
         claim("SELECT FROM FROM", &[(0, 6), (7, 11), (12, 16)]),
         Err("TN1002")
     );
+    assert_eq!(claim("", &[]), Err("TN9001"));
+    assert_eq!(claim(" \t\r\n\u{b}\u{c}", &[]), Err("TN9001"));
+    assert_eq!(claim("-- nothing", &[]), Err("TN9001"));
     assert_eq!(claim("SELECT $0", &[(0, 6), (7, 9)]), Err("TN1007"));
     assert_eq!(claim("SELECT $65530", &[(0, 6), (7, 13)]), Err("TN1007"));
     assert_eq!(claim("SELECT 0x1F", &[(0, 6), (7, 11)]), Err("TN1004"));

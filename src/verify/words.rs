@@ -48,7 +48,8 @@ pub(super) fn check(claim: &Claim<'_>) -> Result<usize, Refusal> {
         return Err(unproved("the rewritten text holds a comment"));
     }
     readable(&claim.template.text, &rewritten, server)?;
-    let reprinted = scan(claim.reprinted).map_err(|_| Refusal::from(Reason::PrintedDifferently))?;
+    let reprinted =
+        scan(claim.reprinted).map_err(|_error| Refusal::from(Reason::PrintedDifferently))?;
     Ok(nesting(&tokens)?
         .max(nesting(&rewritten)?)
         .max(nesting(&reprinted)?))
@@ -56,7 +57,7 @@ pub(super) fn check(claim: &Claim<'_>) -> Result<usize, Refusal> {
 
 fn check_template(claim: &Claim<'_>, highest: u16) -> Result<(), Refusal> {
     let declared =
-        u16::try_from(claim.declared_types.len()).map_err(|_| Reason::ParameterNumber)?;
+        u16::try_from(claim.declared_types.len()).map_err(|_error| Reason::ParameterNumber)?;
     if claim.template.client_parameters != highest.max(declared) {
         return Err(unproved("the number of the client's parameters"));
     }
@@ -92,7 +93,17 @@ pub(super) fn scan(text: &str) -> Result<Vec<ScanToken>, Refusal> {
     if let Some(at) = text.find('\0') {
         return Err(Refusal::at(Reason::WrongEncoding, at));
     }
-    pg_query::scan_tokens(text).map_err(super::reading::syntax)
+    tokens(text).map_err(super::reading::syntax)
+}
+
+/// The tokens of a text without NUL. The library must not be asked about a text without any token: it
+/// makes a slice from a null pointer.
+pub(super) fn tokens(text: &str) -> Result<Vec<ScanToken>, pg_query::Error> {
+    let is_space = |byte: u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c);
+    if text.bytes().all(is_space) {
+        return Ok(Vec::new());
+    }
+    pg_query::scan_tokens(text)
 }
 
 fn words(tokens: &[ScanToken]) -> impl Iterator<Item = &ScanToken> {
@@ -102,7 +113,8 @@ fn words(tokens: &[ScanToken]) -> impl Iterator<Item = &ScanToken> {
 }
 
 fn span(token: &ScanToken) -> Result<(usize, usize), Refusal> {
-    let offset = |at: i32| usize::try_from(at).map_err(|_| Refusal::from(Reason::LexersDisagree));
+    let offset =
+        |at: i32| usize::try_from(at).map_err(|_error| Refusal::from(Reason::LexersDisagree));
     Ok((offset(token.start)?, offset(token.end)?))
 }
 

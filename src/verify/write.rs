@@ -61,7 +61,7 @@ impl<'a> Proof<'a> {
         self.levels.push(Level::new(Tenancy::Free));
         let target = self.target_table(relation)?;
         self.guarded(&target)?;
-        self.from_clause(from_clause)?;
+        self.range_entries(from_clause)?;
         self.assignments(target_list, &target)?;
         let tests = std::mem::take(&mut self.level()?.tests);
         self.condition(where_clause, &tests, Clause::Where)?;
@@ -76,7 +76,7 @@ impl<'a> Proof<'a> {
         self.levels.push(Level::new(Tenancy::Free));
         let target = self.target_table(relation)?;
         self.guarded(&target)?;
-        self.from_clause(using_clause)?;
+        self.range_entries(using_clause)?;
         let tests = std::mem::take(&mut self.level()?.tests);
         self.condition(where_clause, &tests, Clause::Where)?;
         self.returning(returning_clause)
@@ -181,7 +181,7 @@ impl<'a> Proof<'a> {
                 return Err(differs("SET"));
             };
             both!(ResTarget, o, r, { name, indirection, val, location });
-            self.assigned_column(name, target, position(location))?;
+            assigned_column(name, target, position(location))?;
             self.subscripts(indirection)?;
             let (Some(value), Some(sent)) = val else {
                 return Err(differs("SET"));
@@ -214,7 +214,7 @@ impl<'a> Proof<'a> {
         if let (Some(NodeEnum::ParamRef(parameter)), Some(column)) =
             (&value.node, target.relation.column(column))
         {
-            let untyped = self.parameter(parameter)?.untyped;
+            let untyped = self.parameter(*parameter)?.untyped;
             let type_oid = super::types::base(self.catalog(), column.type_oid);
             self.use_as(untyped, type_oid);
         }
@@ -230,23 +230,6 @@ impl<'a> Proof<'a> {
             (Some(NodeEnum::SubLink(o)), Some(NodeEnum::SubLink(r))) => self.sub_link(o, r),
             _ => self.expression(original, rewritten),
         }
-    }
-
-    fn assigned_column(
-        &self,
-        name: Pair<'_, String>,
-        target: &Target<'_>,
-        at: Option<usize>,
-    ) -> Checked {
-        let is_hidden = target
-            .test
-            .as_ref()
-            .is_some_and(|test| test.column == *name.0);
-        if is_hidden {
-            let column = name.0.clone();
-            return Err(refuse(Reason::ColumnDoesNotExist { column }, at));
-        }
-        equal(name, "the name of a column")
     }
 
     /// `SET a[1] = ..`; fields of composite columns are not supported.
@@ -291,7 +274,7 @@ impl<'a> Proof<'a> {
                 Ok(Some(0))
             }
             (None, None) if added.is_none() => Ok(Some(0)),
-            (None, None) | (Some(_), None) => Err(differs("the source of an INSERT")),
+            (None | Some(_), None) => Err(differs("the source of an INSERT")),
         }
     }
 
@@ -355,7 +338,7 @@ impl<'a> Proof<'a> {
                 return Err(differs("the columns of an INSERT"));
             };
             both!(ResTarget, o, r, { name, indirection, val, location });
-            self.assigned_column(name, target, position(location))?;
+            assigned_column(name, target, position(location))?;
             self.subscripts(indirection)?;
             equal(val, "the columns of an INSERT")?;
         }
@@ -427,7 +410,7 @@ impl<'a> Proof<'a> {
         equal(conname, "a constraint's name")?;
         self.optional(where_clause, "the condition of a conflict target")?;
         if !conname.0.is_empty() {
-            self.named_key(conname.0, target)?;
+            named_key(conname.0, target)?;
         }
         let (elements, sent) = index_elems;
         let kept = match (&target.test, sent.split_last()) {
@@ -463,7 +446,7 @@ impl<'a> Proof<'a> {
         both!(IndexElem, o, r, {
             name, expr, indexcolname, collation, opclass, opclassopts, ordering, nulls_ordering
         });
-        self.assigned_column(name, target, None)?;
+        assigned_column(name, target, None)?;
         equal(indexcolname, "the columns of ON CONFLICT")?;
         equal(ordering, "the columns of ON CONFLICT")?;
         equal(nulls_ordering, "the columns of ON CONFLICT")?;
@@ -471,21 +454,6 @@ impl<'a> Proof<'a> {
         empty(opclass, "an operator class in ON CONFLICT")?;
         empty(opclassopts, "an operator class in ON CONFLICT")?;
         self.optional(expr, "an expression in ON CONFLICT")
-    }
-
-    /// A named key must hold the tenant column: else it conflicts with other tenants' rows.
-    fn named_key(&self, name: &str, target: &Target<'_>) -> Checked {
-        let Some(test) = &target.test else {
-            return Ok(());
-        };
-        let holds = |key: &crate::catalog::UniqueKey| {
-            key.name == name && key.columns.contains(&test.column)
-        };
-        if target.relation.keys.iter().any(holds) {
-            Ok(())
-        } else {
-            Err(unsupported("ON CONFLICT ON CONSTRAINT of this constraint"))
-        }
     }
 }
 
@@ -522,5 +490,31 @@ fn only_value(node: &Node) -> Option<&Node> {
     match row.items.as_slice() {
         [value] if rest == nothing_else() => Some(value),
         _ => None,
+    }
+}
+
+fn assigned_column(name: Pair<'_, String>, target: &Target<'_>, at: Option<usize>) -> Checked {
+    let is_hidden = target
+        .test
+        .as_ref()
+        .is_some_and(|test| test.column == *name.0);
+    if is_hidden {
+        let column = name.0.clone();
+        return Err(refuse(Reason::ColumnDoesNotExist { column }, at));
+    }
+    equal(name, "the name of a column")
+}
+
+/// A named key must hold the tenant column: else it conflicts with other tenants' rows.
+fn named_key(name: &str, target: &Target<'_>) -> Checked {
+    let Some(test) = &target.test else {
+        return Ok(());
+    };
+    let holds =
+        |key: &crate::catalog::UniqueKey| key.name == name && key.columns.contains(&test.column);
+    if target.relation.keys.iter().any(holds) {
+        Ok(())
+    } else {
+        Err(unsupported("ON CONFLICT ON CONSTRAINT of this constraint"))
     }
 }

@@ -63,6 +63,9 @@ const ONLY_IN: &[(&[&str], &[&str])] = &[
     (&["bb8"], &["upstream"]),
     (&["tokio_postgres"], &["upstream"]),
     (&["clap"], &["cli"]),
+    (&["pgwire"], &["net"]),
+    (&["toml"], &["config"]),
+    (&["arc_swap"], &["registry"]),
 ];
 
 /// Imports that the order would allow and that must not be, nevertheless.
@@ -218,6 +221,11 @@ const OFFENCES: &[(&str, &str, &str)] = &[
         "src/verify/mod.rs",
         "use sqlparser::ast::Query;",
         "sqlparser is named in sql, isolate only",
+    ),
+    (
+        "src/session/mod.rs",
+        "use pgwire::api::auth;",
+        "pgwire is named in net only",
     ),
     (
         "src/isolate/rewrite.rs",

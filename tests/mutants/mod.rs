@@ -4,6 +4,14 @@
 //! In: the core of the isolation cases, rewritten. Out: how many mutants there were, and those that
 //! the verifier let pass: none.
 
+#![expect(
+    clippy::ref_option,
+    clippy::too_many_lines,
+    clippy::unnecessary_wraps,
+    clippy::wildcard_enum_match_arm,
+    reason = "most of this is a list of what can be done to a tree, in the tree's own types"
+)]
+
 mod tree;
 mod variants;
 
@@ -22,10 +30,10 @@ use crate::fixture;
 use variants::Context;
 
 /// Fewer mutants than this, and the test tests nothing.
-const MUTANTS_AT_LEAST: usize = 4_000;
+const MUTANTS_AT_LEAST: usize = 10_000;
 
 /// Fewer statements than this, and the rewriter and the verifier have lost each other.
-const PROVED_AT_LEAST: usize = 120;
+const PROVED_AT_LEAST: usize = 150;
 
 /// The groups of the isolation cases that are the core.
 const CORE: [&str; 10] = [
@@ -137,7 +145,7 @@ fn mutants(template: &Template) -> Vec<(String, String)> {
     let context = Context::of(&parsed, template);
     let mut found = Vec::new();
     for index in 0..tree::count(&parsed) {
-        for (kind, node) in variants::of(tree::at(&parsed, index), &context) {
+        for (kind, node) in variants::of(&tree::at(&parsed, index), &context) {
             let mutant = tree::with(&parsed, index, node);
             if let Some(text) = printed(&mutant)
                 && text != before

@@ -45,9 +45,9 @@ impl Context {
 }
 
 /// Every variant of a node.
-pub fn of(node: NodeEnum, context: &Context) -> Variants {
+pub fn of(node: &NodeEnum, context: &Context) -> Variants {
     let mut found = Vec::new();
-    match &node {
+    match node {
         NodeEnum::SelectStmt(select) => selects(select, context, &mut found),
         NodeEnum::UpdateStmt(update) => {
             conditions(&update.where_clause, context, &mut |kind, condition| {
@@ -90,7 +90,7 @@ pub fn of(node: NodeEnum, context: &Context) -> Variants {
 fn assigned(target: Node) -> Node {
     match target.node {
         Some(NodeEnum::ResTarget(mut target)) => {
-            target.name = "tenant_id".to_owned();
+            "tenant_id".clone_into(&mut target.name);
             target.val = some(number(2));
             wrap(NodeEnum::ResTarget(target))
         }
@@ -112,7 +112,7 @@ fn selects(select: &pg::SelectStmt, context: &Context, found: &mut Variants) {
         );
     });
     for (inner, test) in taken_out(select) {
-        let condition = and(inner.where_clause.clone(), test.clone());
+        let condition = and(&inner.where_clause, test.clone());
         add(
             "moved one level out",
             pg::SelectStmt {
@@ -121,9 +121,14 @@ fn selects(select: &pg::SelectStmt, context: &Context, found: &mut Variants) {
             },
         );
     }
-    if select.group_clause.len() > 1 {
+    // Without an added tenant column the statement means the same, or fails.
+    let added = column(&[&context.aliases[0], "tenant_id"]);
+    if !select.group_clause.is_empty() {
+        let mut more = select.clone();
+        more.group_clause.push(wrap(added));
+        add("grouping added", more);
         let mut fewer = select.clone();
-        fewer.group_clause.pop();
+        fewer.group_clause.remove(0);
         add("grouping dropped", fewer);
     }
     let mut clauses = vec![
@@ -285,7 +290,7 @@ fn conditions(
             changed[index] = node;
             add(kind, joined(changed));
         };
-        let tautology = wrap(boolean(true));
+        let tautology = wrap(truth());
         replace(
             if test {
                 "test negated"
@@ -302,9 +307,10 @@ fn conditions(
             }
         }
         if test && all.len() > 1 {
-            let mut first = without.clone();
-            first.insert(0, conjunct.clone());
-            if index > 0 {
+            // Tests may change places among themselves: that means the same.
+            if without.iter().any(|other| !is_test(other)) && index > 0 {
+                let mut first = without.clone();
+                first.insert(0, conjunct.clone());
                 add("test not at the end", joined(first));
             }
             let rest = joined(without).map(|rest| *rest);
@@ -639,7 +645,7 @@ fn fences(derived: &pg::RangeSubselect, context: &Context, found: &mut Variants)
     shown.target_list.push(target(column(&["tenant_id"])));
     refence("fence shows the tenant column", shown);
     let mut swapped = (**inner).clone();
-    swapped.target_list.swap(0, 1);
+    swapped.target_list.reverse();
     refence("fence with swapped columns", swapped);
     let everything = pg::SelectStmt {
         where_clause: None,
@@ -795,7 +801,7 @@ fn expressions(node: &NodeEnum, context: &Context, found: &mut Variants) {
         }
         NodeEnum::CommonTableExpr(cte) => {
             let mut other = cte.clone();
-            other.ctename = "orders".to_owned();
+            "orders".clone_into(&mut other.ctename);
             found.push(("another CTE", NodeEnum::CommonTableExpr(other)));
         }
         _ => {}
@@ -855,8 +861,8 @@ fn joined(mut conjuncts: Vec<Node>) -> Option<Box<Node>> {
     }
 }
 
-fn and(condition: Option<Box<Node>>, test: Node) -> Option<Box<Node>> {
-    let mut all = conjuncts(&condition);
+fn and(condition: &Option<Box<Node>>, test: Node) -> Option<Box<Node>> {
+    let mut all = conjuncts(condition);
     all.push(test);
     joined(all)
 }
@@ -927,9 +933,9 @@ fn number(ival: i32) -> NodeEnum {
     })
 }
 
-fn boolean(boolval: bool) -> NodeEnum {
+fn truth() -> NodeEnum {
     NodeEnum::AConst(pg::AConst {
-        val: Some(pg::a_const::Val::Boolval(pg::Boolean { boolval })),
+        val: Some(pg::a_const::Val::Boolval(pg::Boolean { boolval: true })),
         ..pg::AConst::default()
     })
 }

@@ -47,7 +47,8 @@ fn text(messages: &[Message]) -> String {
     messages
         .iter()
         .map(|message| format!("{message:?}"))
-        .collect()
+        .collect::<Vec<_>>()
+        .concat()
 }
 
 const SELECT: &str = "SELECT name FROM items WHERE id = $1 AND id < $2 ORDER BY name";

@@ -1,0 +1,245 @@
+//! GROUP BY, ORDER BY, LIMIT and the other clauses at the end of a query, in lockstep.
+
+use pg_query::protobuf as pg;
+use pg_query::{Node, NodeEnum};
+
+use super::expression::reference;
+use super::proof::{
+    Checked, Pair, Proof, anywhere, both, column_path, differs, empty, equal, unchanged,
+    unsupported,
+};
+use super::scope::{self, Found, Item, Locks};
+use super::types::Column;
+use crate::catalog::oid;
+
+/// What a sort key's name may mean.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Keys {
+    /// Columns of FROM only.
+    Inputs,
+    /// The query's own result, too.
+    Outputs,
+}
+
+impl Proof<'_> {
+    /// Compares GROUP BY, which may end with tenant columns.
+    pub(super) fn grouping(&mut self, pair: Pair<'_, Vec<Node>>) -> Checked {
+        let (original, rewritten) = pair;
+        let Some((kept, added)) = rewritten.split_at_checked(original.len()) else {
+            return Err(differs("GROUP BY"));
+        };
+        for (original, rewritten) in original.iter().zip(kept) {
+            self.grouping_element(original, rewritten)?;
+        }
+        let mut seen = Vec::new();
+        for node in added {
+            let alias = self.added_grouping(original, node)?;
+            if seen.contains(&alias) {
+                return Err(differs("GROUP BY"));
+            }
+            seen.push(alias);
+        }
+        Ok(())
+    }
+
+    fn grouping_element(&mut self, original: &Node, rewritten: &Node) -> Checked {
+        let (Some(NodeEnum::GroupingSet(o)), Some(NodeEnum::GroupingSet(r))) =
+            (&original.node, &rewritten.node)
+        else {
+            return self.key(original, rewritten, Keys::Outputs);
+        };
+        both!(GroupingSet, o, r, { kind, content, location });
+        anywhere(location);
+        equal(kind, "the kind of a grouping set")?;
+        if content.0.len() != content.1.len() {
+            return Err(differs("a grouping set"));
+        }
+        for (original, rewritten) in content.0.iter().zip(content.1) {
+            self.grouping_element(original, rewritten)?;
+        }
+        Ok(())
+    }
+
+    /// Recognises a tenant column at the end of GROUP BY: it changes no group if the rest of the
+    /// table's primary key is grouped by.
+    fn added_grouping(&self, original: &[Node], added: &Node) -> Checked<String> {
+        let wrong = || differs("a tenant column in GROUP BY");
+        let level = self.levels.last().ok_or_else(wrong)?;
+        let names = column_path(added).ok_or_else(wrong)?;
+        let [alias, column] = names.as_slice() else {
+            return Err(wrong());
+        };
+        let test = level
+            .direct
+            .iter()
+            .find(|test| test.alias == *alias && test.column == *column)
+            .ok_or_else(wrong)?;
+        let item = level
+            .items
+            .iter()
+            .find(|item| item.name.as_deref() == Some(alias))
+            .ok_or_else(wrong)?;
+        let is_set = |node: &Node| matches!(&node.node, Some(NodeEnum::GroupingSet(_)));
+        let key = test.key.as_ref().ok_or_else(wrong)?;
+        let grouped = |name: &String| {
+            let wanted = item.columns.iter().find(|column| column.name == *name);
+            original.iter().any(|node| self.is_column(node, wanted))
+        };
+        if original.iter().any(is_set) || !key.iter().all(grouped) || original.is_empty() {
+            return Err(wrong());
+        }
+        Ok((*alias).to_owned())
+    }
+
+    fn is_column(&self, node: &Node, wanted: Option<&Column>) -> bool {
+        let Some(NodeEnum::ColumnRef(column)) = &node.node else {
+            return false;
+        };
+        let Some(reference) = reference(&column.fields) else {
+            return false;
+        };
+        match (scope::resolve(&self.levels, reference), wanted) {
+            (Ok(Found::Column(found)), Some(wanted)) => std::ptr::eq(found, wanted),
+            _ => false,
+        }
+    }
+
+    /// Compares DISTINCT.
+    pub(super) fn distinct(&mut self, pair: Pair<'_, Vec<Node>>) -> Checked {
+        if pair.0.len() != pair.1.len() {
+            return Err(differs("DISTINCT"));
+        }
+        for (original, rewritten) in pair.0.iter().zip(pair.1) {
+            self.key(original, rewritten, Keys::Outputs)?;
+        }
+        Ok(())
+    }
+
+    /// Compares sort keys.
+    pub(super) fn sort(&mut self, pair: Pair<'_, Vec<Node>>, keys: Keys) -> Checked {
+        if pair.0.len() != pair.1.len() {
+            return Err(differs("ORDER BY"));
+        }
+        for (original, rewritten) in pair.0.iter().zip(pair.1) {
+            let (Some(NodeEnum::SortBy(o)), Some(NodeEnum::SortBy(r))) =
+                (&original.node, &rewritten.node)
+            else {
+                return Err(differs("ORDER BY"));
+            };
+            both!(SortBy, o, r, { node, sortby_dir, sortby_nulls, use_op, location });
+            anywhere(location);
+            equal(sortby_dir, "ASC or DESC")?;
+            equal(sortby_nulls, "NULLS FIRST or LAST")?;
+            empty(use_op, "ORDER BY .. USING")?;
+            match node {
+                (Some(original), Some(rewritten)) => self.key(original, rewritten, keys)?,
+                (None, _) | (_, None) => return Err(differs("ORDER BY")),
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares an element of ORDER BY, GROUP BY or DISTINCT ON, which may name an output column.
+    fn key(&mut self, original: &Node, rewritten: &Node, keys: Keys) -> Checked {
+        if original.node.is_none() && rewritten.node.is_none() {
+            return Ok(());
+        }
+        if let (Keys::Outputs, Some([name])) = (keys, column_path(original).as_deref()) {
+            let level = self.level()?;
+            let is_output = level.outputs.iter().any(|output| output == name);
+            let is_hidden = |item: &Item| item.hidden.as_deref() == Some(name);
+            if is_output && !level.items.iter().any(is_hidden) {
+                return match column_path(rewritten).as_deref() {
+                    Some([sent]) if sent == name => Ok(()),
+                    Some(_) | None => Err(differs("the name of an output column")),
+                };
+            }
+        }
+        self.expression(original, rewritten)?;
+        self.content(original);
+        Ok(())
+    }
+
+    /// Compares WINDOW.
+    pub(super) fn windows(&mut self, pair: Pair<'_, Vec<Node>>) -> Checked {
+        if pair.0.len() != pair.1.len() {
+            return Err(differs("WINDOW"));
+        }
+        for (original, rewritten) in pair.0.iter().zip(pair.1) {
+            match (&original.node, &rewritten.node) {
+                (Some(NodeEnum::WindowDef(o)), Some(NodeEnum::WindowDef(r))) => {
+                    self.window(o, r)?;
+                }
+                _ => return Err(differs("WINDOW")),
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares a window.
+    pub(super) fn window(
+        &mut self,
+        original: &pg::WindowDef,
+        rewritten: &pg::WindowDef,
+    ) -> Checked {
+        both!(WindowDef, original, rewritten, {
+            name, refname, partition_clause, order_clause, frame_options, start_offset, end_offset,
+            location
+        });
+        anywhere(location);
+        equal(name, "a window's name")?;
+        equal(refname, "a window's name")?;
+        self.expressions(partition_clause, "PARTITION BY")?;
+        self.sort(order_clause, Keys::Inputs)?;
+        equal(frame_options, "a window's frame")?;
+        self.optional(start_offset, "a window's frame")?;
+        self.optional(end_offset, "a window's frame")
+    }
+
+    /// Compares LIMIT or OFFSET.
+    pub(super) fn limit(&mut self, pair: Pair<'_, Option<Box<Node>>>) -> Checked {
+        self.optional(pair, "LIMIT or OFFSET")?;
+        if let Some(original) = pair.0 {
+            self.content(original);
+            if let Some(NodeEnum::ParamRef(parameter)) = &original.node {
+                let untyped = self.parameter(*parameter)?.untyped;
+                self.use_as(untyped, oid::INT8);
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares FOR UPDATE and its kin.
+    pub(super) fn locking(&mut self, pair: Pair<'_, Vec<Node>>) -> Checked {
+        unchanged(pair, "FOR UPDATE")?;
+        let level = self.level()?;
+        for clause in pair.0 {
+            let Some(NodeEnum::LockingClause(clause)) = &clause.node else {
+                return Err(differs("FOR UPDATE"));
+            };
+            let pg::LockingClause {
+                locked_rels,
+                strength: _,
+                wait_policy: _,
+            } = clause;
+            let named = |item: &Item| {
+                locked_rels.iter().any(|locked| match &locked.node {
+                    Some(NodeEnum::RangeVar(locked)) => {
+                        item.name.as_deref() == Some(&locked.relname)
+                    }
+                    Some(_) | None => true,
+                })
+            };
+            let shared = |item: &Item| item.locks == Locks::Shared;
+            let locks_shared = if locked_rels.is_empty() {
+                level.locks == Locks::Shared
+            } else {
+                level.items.iter().any(|item| shared(item) && named(item))
+            };
+            if locks_shared {
+                return Err(unsupported("FOR UPDATE of a table that tenants share"));
+            }
+        }
+        Ok(())
+    }
+}
