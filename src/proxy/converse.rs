@@ -163,7 +163,7 @@ async fn leaves(client: &mut ClientStream) {
             Ok(_) => {}
         }
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 struct Running {

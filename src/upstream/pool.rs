@@ -42,6 +42,12 @@ struct Failure {
     error: ConnectError,
 }
 
+impl Failure {
+    fn is_for_want_of_room(&self) -> bool {
+        matches!(self.error, ConnectError::NoneLeft)
+    }
+}
+
 type Failures = watch::Sender<Option<Failure>>;
 
 #[derive(Debug)]
@@ -135,14 +141,10 @@ impl ManageConnection for Manager {
                     error = error.details(),
                     "no connection to the server"
                 );
-                // Who waits for one of the upstream's connections has waited for as long as it may; this
-                // must not reach those who came later.
-                if !matches!(error, ConnectError::NoneLeft) {
-                    self.failures.send_replace(Some(Failure {
-                        at: Instant::now(),
-                        error,
-                    }));
-                }
+                self.failures.send_replace(Some(Failure {
+                    at: Instant::now(),
+                    error,
+                }));
                 Err(Unfit)
             }
         }
@@ -203,27 +205,43 @@ impl Pool {
         let Ok(Ok(turn)) = tokio::time::timeout(self.wait_timeout, queued).await else {
             return Err(AcquireError::WaitTimeout);
         };
+        let began = Instant::now();
         let mut failures = self.failures.subscribe();
         let recent = failures.borrow_and_update().clone();
         if let Some(failure) = recent
+            && !failure.is_for_want_of_room()
             && failure.at.elapsed() < FAILURE_HOLDS
             && self.servers.state().idle_connections == 0
         {
             return Err(failure.error.into());
         }
-        tokio::select! {
-            biased;
-            server = self.servers.get_owned() => match server {
+        loop {
+            let got = tokio::select! {
+                biased;
+                server = self.servers.get_owned() => server,
+                _ = failures.changed() => {
+                    let failure = failures.borrow_and_update().clone();
+                    match failure {
+                        // It may be the attempt of somebody who came earlier and has given up; ours
+                        // was counted with it, and has to be made anew.
+                        Some(failure)
+                            if failure.is_for_want_of_room()
+                                && began.elapsed() < self.wait_timeout => continue,
+                        Some(failure) => return Err(failure.error.into()),
+                        None => return Err(AcquireError::WaitTimeout),
+                    }
+                }
+            };
+            return match got {
                 Ok(mut server) => {
                     server.is_clean = false;
-                    Ok(Borrowed { server, _turn: turn })
+                    Ok(Borrowed {
+                        server,
+                        _turn: turn,
+                    })
                 }
                 Err(RunError::TimedOut | RunError::User(Unfit)) => Err(AcquireError::WaitTimeout),
-            },
-            _ = failures.changed() => {
-                let failure = failures.borrow().clone();
-                Err(failure.map_or(AcquireError::WaitTimeout, |failure| failure.error.into()))
-            }
+            };
         }
     }
 }
