@@ -40,7 +40,7 @@ impl Script {
     fn client(&mut self, text: &str) -> String {
         self.input.extend_from_slice(&client_bytes(text));
         self.session.on_client(&mut self.input);
-        self.to_client()
+        self.client_hears()
     }
 
     /// A server connection is there; gives what it is sent.
@@ -52,17 +52,17 @@ impl Script {
         };
         self.session.attach(state);
         self.session.on_client(&mut self.input);
-        self.to_server()
+        self.server_hears()
     }
 
     /// The server sends this; gives what the client gets.
     fn server(&mut self, text: &str) -> String {
         let mut input = server_bytes(text);
         self.session.on_server(&mut input);
-        self.to_client()
+        self.client_hears()
     }
 
-    fn to_client(&mut self) -> String {
+    fn client_hears(&mut self) -> String {
         let mut slices = Vec::new();
         self.session.to_client().slices(&mut slices);
         let mut bytes = BytesMut::new();
@@ -75,7 +75,7 @@ impl Script {
         shown(bytes)
     }
 
-    fn to_server(&mut self) -> String {
+    fn server_hears(&mut self) -> String {
         let out = self.session.to_server().unwrap();
         let bytes = BytesMut::from(out.waiting());
         let length = bytes.len();
@@ -93,7 +93,7 @@ fn client_bytes(text: &str) -> BytesMut {
         let first = parts.next().unwrap_or_default();
         let second = parts.next().unwrap_or_default();
         message(&mut bytes, tag, |body| match tag {
-            b'Q' => put_string(body, first.as_bytes()),
+            b'Q' | b'D' | b'C' => put_string(body, first.as_bytes()),
             b'P' => {
                 put_string(body, first.as_bytes());
                 put_string(body, second.as_bytes());
@@ -104,7 +104,6 @@ fn client_bytes(text: &str) -> BytesMut {
                 put_string(body, first.as_bytes());
                 body.put_bytes(0, 6);
             }
-            b'D' | b'C' => put_string(body, first.as_bytes()),
             b'E' => {
                 put_string(body, first.as_bytes());
                 body.put_u32(0);
@@ -209,7 +208,7 @@ fn a_refusal_waits_for_its_turn_and_fails_the_server() {
     assert_eq!(script.server("E:99999 Z:E"), "E:42601 Z:E");
     assert!(!script.session.is_finished_with_server());
     script.client("P::VACUUM_( B: E: S");
-    assert_eq!(script.to_server(), "P::refused_by_tenantry S");
+    assert_eq!(script.server_hears(), "P::refused_by_tenantry S");
     assert_eq!(script.server("E:99999 Z:E"), "E:42601 Z:E");
 }
 
@@ -251,11 +250,11 @@ fn a_statement_is_prepared_once_on_a_connection() {
     assert_eq!(answer, "1 t T 2 D C Z:T");
     assert_eq!(script.client("P:b:SELECT_1"), "1");
     assert_eq!(script.client("B:b E: S"), "");
-    assert_eq!(script.to_server(), "B:own E S");
+    assert_eq!(script.server_hears(), "B:own E S");
     assert_eq!(script.server("2 D C:SELECT Z:T"), "2 D C Z:T");
     // Close is ours to answer, in its turn.
     assert_eq!(script.client("E: C:Sa S"), "");
-    assert_eq!(script.to_server(), "E S");
+    assert_eq!(script.server_hears(), "E S");
     assert_eq!(script.server("C:SELECT"), "C 3");
 }
 
