@@ -3,8 +3,12 @@
 
 use std::sync::LazyLock;
 
+use bytes::BytesMut;
 use tenantry::admitted::Admitted;
 use tenantry::isolate::isolate;
+use tenantry::protocol::Violation;
+use tenantry::protocol::frame::{Frame, HEADER_BYTES, Phase, client_frame};
+use tenantry::protocol::frontend::FrontendMessage;
 use tenantry::tenant::{Classified, TenantKey};
 
 use crate::fixture;
@@ -70,4 +74,71 @@ fn count(node: &serde_json::Value, tables: &mut usize, tests: &mut usize) {
         | serde_json::Value::Number(_)
         | serde_json::Value::String(_) => {}
     }
+}
+
+/// A client's bytes are the frames that are read of them, whatever the chunks in which they come, and
+/// a message is all of its frame. The first byte of the input is the chunks' size.
+pub fn frames_are_all_of_the_bytes(input: &[u8]) {
+    let Some((size, bytes)) = input.split_first() else {
+        return;
+    };
+    let at_once = deframe(bytes, bytes.len().max(1));
+    assert_eq!(
+        at_once,
+        deframe(bytes, usize::from(*size).max(1)),
+        "chunks change nothing"
+    );
+    let (frames, _) = at_once;
+    let mut rest = bytes;
+    for frame in frames {
+        let length = frame.body.len() + HEADER_BYTES;
+        let (own, behind) = rest.split_at(length);
+        assert_eq!(
+            (own[0], &own[HEADER_BYTES..]),
+            (frame.tag, &frame.body[..]),
+            "its own bytes"
+        );
+        rest = behind;
+        let Ok(message) = FrontendMessage::read(&frame) else {
+            continue;
+        };
+        let held = match &message {
+            FrontendMessage::Query(sql) => sql.len() + 1,
+            FrontendMessage::Parse {
+                statement,
+                sql,
+                declared_types,
+            } => statement.len() + sql.len() + 2 + 2 + 4 * declared_types.len(),
+            FrontendMessage::Bind(bind) => {
+                bind.portal.len()
+                    + bind.statement.len()
+                    + 2
+                    + (2 + 2 * bind.parameter_formats.len())
+                    + (2 + bind.values.len())
+                    + bind.result_formats.len()
+            }
+            _ => continue,
+        };
+        assert_eq!(
+            held,
+            frame.body.len(),
+            "a message is all of its frame: {message:?}"
+        );
+    }
+}
+
+fn deframe(bytes: &[u8], chunk: usize) -> (Vec<Frame>, Option<Violation>) {
+    let mut buffer = BytesMut::new();
+    let mut frames = Vec::new();
+    for chunk in bytes.chunks(chunk) {
+        buffer.extend_from_slice(chunk);
+        loop {
+            match client_frame(&mut buffer, Phase::Conversation) {
+                Ok(Some(frame)) => frames.push(frame),
+                Ok(None) => break,
+                Err(violation) => return (frames, Some(violation)),
+            }
+        }
+    }
+    (frames, None)
 }

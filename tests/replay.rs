@@ -10,7 +10,10 @@ use libtest_mimic::Trial;
 /// A target, and what it checks of an input.
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 1] = [("isolate", checks::isolate_never_lets_a_table_through)];
+const TARGETS: [Target; 2] = [
+    ("frames", checks::frames_are_all_of_the_bytes),
+    ("isolate", checks::isolate_never_lets_a_table_through),
+];
 
 /// One trial a target.
 pub fn trials() -> Vec<Trial> {

@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 
 use super::context::{Context, Counted};
@@ -144,6 +144,28 @@ pub(super) async fn converse(mut conversation: Conversation) -> u64 {
     running.refused
 }
 
+/// Whether somebody still waits.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Client {
+    Gone,
+    There,
+}
+
+/// How much is read of a client that waits for a server connection, to notice that it leaves.
+const READ_AHEAD_BYTES_MAX: usize = 64 * 1024;
+
+/// Returns when the client leaves. What it sends meanwhile is kept, within bounds.
+async fn leaves(client: &mut ClientStream) {
+    while client.input.len() < READ_AHEAD_BYTES_MAX {
+        client.input.reserve(1024);
+        match client.stream.read_buf(&mut client.input).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {}
+        }
+    }
+    std::future::pending().await
+}
+
 struct Running {
     conversation: Conversation,
     /// Of the snapshot that the session follows.
@@ -178,7 +200,11 @@ impl Running {
             self.log_refusals();
             match event {
                 Event::Finished => self.give_back().await,
-                Event::WantsServer => self.borrow().await,
+                Event::WantsServer => {
+                    if self.borrow().await == Client::Gone {
+                        break;
+                    }
+                }
                 Event::ServerGone(error) => {
                     tracing::warn!(%error, "a server connection was lost at work");
                     self.conversation.registration.rests();
@@ -225,11 +251,23 @@ impl Running {
         .await
     }
 
-    async fn borrow(&mut self) {
+    async fn borrow(&mut self) -> Client {
         let conversation = &mut self.conversation;
         let pool = conversation.route.pool(&conversation.context);
         for _ in 0..EXCHANGES_MAX {
-            match pool.acquire().await {
+            let acquired = tokio::select! {
+                biased;
+                acquired = pool.acquire() => acquired,
+                () = leaves(&mut conversation.client) => return Client::Gone,
+                () = conversation.registration.is_cancelled_in_queue() => {
+                    conversation.session.no_server(&ErrorReport::error(
+                        "57014",
+                        "canceling statement due to user request",
+                    ));
+                    return Client::There;
+                }
+            };
+            match acquired {
                 Ok(mut borrowed) => {
                     let server = borrowed.server();
                     if !conversation.session.fits(&server.state) {
@@ -239,17 +277,18 @@ impl Running {
                     let state = std::mem::take(&mut server.state);
                     conversation.session.attach(state);
                     self.borrowed = Some(borrowed);
-                    return;
+                    return Client::There;
                 }
                 Err(error) => {
                     let report = unavailable(&error, ErrorReport::error);
                     conversation.session.no_server(&report);
-                    return;
+                    return Client::There;
                 }
             }
         }
         let report = ErrorReport::error("53300", "no fitting server connection was found");
         conversation.session.no_server(&report);
+        Client::There
     }
 
     async fn give_back(&mut self) {

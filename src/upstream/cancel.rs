@@ -76,6 +76,8 @@ struct Working {
 struct Slot {
     secret: Vec<u8>,
     working: Mutex<Option<Working>>,
+    /// Wakes a client that waits for a server connection.
+    dequeued: Notify,
 }
 
 /// Every client that may cancel.
@@ -104,6 +106,7 @@ impl Cancels {
         let slot = Arc::new(Slot {
             secret: secret.clone(),
             working: Mutex::new(None),
+            dequeued: Notify::new(),
         });
         let mut slots = self.slots.lock();
         let process = loop {
@@ -133,6 +136,7 @@ impl Cancels {
         let (key, cancels) = {
             let working = slot.working.lock();
             let Some(working) = &*working else {
+                slot.dequeued.notify_waiters();
                 return;
             };
             // Counted while the client still holds the connection: it is not lent to another before
@@ -180,6 +184,11 @@ impl Registration {
     /// No server connection works for the client.
     pub fn rests(&self) {
         *self.slot.working.lock() = None;
+    }
+
+    /// Waits until the client asks to cancel while no server connection works for it.
+    pub async fn is_cancelled_in_queue(&self) {
+        self.slot.dequeued.notified().await;
     }
 
     /// Cancels what a server connection runs that is going to be closed.

@@ -4,10 +4,11 @@
 //! whoever waits for a connection that cannot be made is told at once.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use bb8::{ManageConnection, PooledConnection, QueueStrategy, RunError};
+use futures_util::FutureExt;
 use parking_lot::Mutex;
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -20,6 +21,9 @@ use crate::session::Condition;
 /// For so long nobody tries again what has just failed: a server that is away is not stormed, and one
 /// that is back is noticed.
 const FAILURE_HOLDS: Duration = Duration::from_millis(50);
+
+/// How long to wait between looks for idle connections that could be closed for others.
+const EVICTION_PAUSE: Duration = Duration::from_millis(10);
 
 /// Why no server connection could be had.
 #[derive(Clone, Debug, Error)]
@@ -44,15 +48,69 @@ type Failures = watch::Sender<Option<Failure>>;
 struct Manager {
     target: Target,
     failures: Arc<Failures>,
-    /// Over all pools of the upstream.
-    upstream: Arc<Semaphore>,
+    upstream: Arc<Share>,
+    wait_timeout: Duration,
+}
+
+/// What all pools of an upstream share: the number of connections that it may have.
+#[derive(Debug)]
+struct Share {
+    connections_max: u32,
+    permits: Arc<Semaphore>,
+    pools: Mutex<Vec<Weak<Pool>>>,
+}
+
+impl Share {
+    fn new(connections_max: u32) -> Self {
+        let permits = usize::try_from(connections_max).unwrap_or(Semaphore::MAX_PERMITS);
+        Self {
+            connections_max,
+            permits: Arc::new(Semaphore::new(permits)),
+            pools: Mutex::default(),
+        }
+    }
+
+    /// Leave to make one more connection. While there is none, idle connections of whatever pool are
+    /// closed: they would keep others waiting for nothing.
+    async fn permit(&self, wait_timeout: Duration) -> Result<OwnedSemaphorePermit, ConnectError> {
+        let began = Instant::now();
+        loop {
+            if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
+                return Ok(permit);
+            }
+            self.evict();
+            // One that is busy becomes idle without a sign to us.
+            let freed = Arc::clone(&self.permits).acquire_owned();
+            match tokio::time::timeout(EVICTION_PAUSE, freed).await {
+                Ok(Ok(permit)) => return Ok(permit),
+                Ok(Err(_)) | Err(_) if began.elapsed() < wait_timeout => {}
+                Ok(Err(_)) | Err(_) => return Err(ConnectError::NoneLeft),
+            }
+        }
+    }
+
+    /// Closes an idle connection of some pool, if there is any.
+    fn evict(&self) {
+        let pools: Vec<Arc<Pool>> = {
+            let mut pools = self.pools.lock();
+            pools.retain(|pool| pool.strong_count() > 0);
+            pools.iter().filter_map(Weak::upgrade).collect()
+        };
+        for pool in pools {
+            if pool.servers.state().idle_connections == 0 {
+                continue;
+            }
+            if let Some(Ok(mut server)) = pool.servers.get_owned().now_or_never() {
+                server.is_clean = false;
+                return;
+            }
+        }
+    }
 }
 
 impl Manager {
     async fn make(&self) -> Result<Server, ConnectError> {
-        let permit = Arc::clone(&self.upstream)
-            .try_acquire_owned()
-            .map_err(|_error| ConnectError::NoneLeft)?;
+        let permit = self.upstream.permit(self.wait_timeout).await?;
         let mut server = connect(&self.target).await?;
         server.permit = Some(permit);
         Ok(server)
@@ -77,10 +135,14 @@ impl ManageConnection for Manager {
                     error = error.details(),
                     "no connection to the server"
                 );
-                self.failures.send_replace(Some(Failure {
-                    at: Instant::now(),
-                    error,
-                }));
+                // Who waits for one of the upstream's connections has waited for as long as it may; this
+                // must not reach those who came later.
+                if !matches!(error, ConnectError::NoneLeft) {
+                    self.failures.send_replace(Some(Failure {
+                        at: Instant::now(),
+                        error,
+                    }));
+                }
                 Err(Unfit)
             }
         }
@@ -108,7 +170,7 @@ pub struct Pool {
 }
 
 impl Pool {
-    fn new(target: Target, settings: &PoolSettings, upstream: Arc<Semaphore>) -> Self {
+    fn new(target: Target, settings: &PoolSettings, upstream: Arc<Share>) -> Self {
         let failures = Arc::new(watch::Sender::new(None));
         // bb8 refuses zeros by a panic.
         let some = |duration: Duration| (!duration.is_zero()).then_some(duration);
@@ -125,6 +187,7 @@ impl Pool {
                 target,
                 failures: Arc::clone(&failures),
                 upstream,
+                wait_timeout: settings.wait_timeout,
             });
         Self {
             servers,
@@ -219,7 +282,7 @@ pub struct Pools {
 struct PoolsInner {
     /// By upstream, database and user.
     pools: HashMap<[String; 3], Known>,
-    upstreams: HashMap<String, (u32, Arc<Semaphore>)>,
+    upstreams: HashMap<String, Arc<Share>>,
 }
 
 impl Pools {
@@ -244,18 +307,17 @@ impl Pools {
             return Arc::clone(&known.pool);
         }
         let upstream = match inner.upstreams.get(&target.upstream) {
-            Some((max, semaphore)) if *max == connections_max => Arc::clone(semaphore),
+            Some(share) if share.connections_max == connections_max => Arc::clone(share),
             Some(_) | None => {
-                let permits = usize::try_from(connections_max).unwrap_or(Semaphore::MAX_PERMITS);
-                let semaphore = Arc::new(Semaphore::new(permits));
-                inner.upstreams.insert(
-                    target.upstream.clone(),
-                    (connections_max, Arc::clone(&semaphore)),
-                );
-                semaphore
+                let share = Arc::new(Share::new(connections_max));
+                inner
+                    .upstreams
+                    .insert(target.upstream.clone(), Arc::clone(&share));
+                share
             }
         };
-        let pool = Arc::new(Pool::new(target.clone(), settings, upstream));
+        let pool = Arc::new(Pool::new(target.clone(), settings, Arc::clone(&upstream)));
+        upstream.pools.lock().push(Arc::downgrade(&pool));
         let known = Known {
             target: target.clone(),
             settings: *settings,

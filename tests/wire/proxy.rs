@@ -30,6 +30,7 @@ const SHARED: Fixture = Fixture {
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
     pub pool_size: usize,
+    pub connections_max: usize,
     pub wait_timeout: &'static str,
     /// Where the server is, if not at the cluster's own port.
     pub server_port: Option<u16>,
@@ -41,6 +42,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             pool_size: 4,
+            connections_max: 50,
             wait_timeout: "5s",
             server_port: None,
             tenant: "",
@@ -155,6 +157,7 @@ fn write(directory: &TempDir, settings: &Settings, names: (&str, &str), port: u1
         .unwrap_or_else(|| Cluster::shared().port());
     let Settings {
         pool_size,
+        connections_max,
         wait_timeout,
         tenant,
         ..
@@ -164,7 +167,7 @@ fn write(directory: &TempDir, settings: &Settings, names: (&str, &str), port: u1
          [pool]\nsize = {pool_size}\nwait_timeout = \"{wait_timeout}\"\n\
          [[upstream]]\nname = \"main\"\naddress = \"127.0.0.1:{server_port}\"\n\
          database = \"{shared}\"\nuser = \"postgres\"\npassword = {{ file = \"secret\" }}\n\
-         tls = \"off\"\nmax_connections = 50\n\
+         tls = \"off\"\nmax_connections = {connections_max}\n\
          [[login]]\nname = \"app\"\npassword = {{ file = \"secret\" }}\ntenants = \"*\"\n\
          [[login]]\nname = \"own\"\npassword = {{ file = \"secret\" }}\ntenants = [\"own\"]\n\
          [[login]]\nname = \"other\"\npassword = {{ file = \"secret\" }}\ntenants = [\"gone\"]\n"

@@ -413,8 +413,39 @@ fn full_pool() {
     assert_eq!(waiting.answer(), "E:53300 Z:I");
     waiting.send(&query("SELECT 1"));
     std::thread::sleep(Duration::from_millis(50));
+    // Who waits can be cancelled, and can leave.
+    let mut key = waiting.key.clone();
+    let mut canceller = Raw::connect(proxy.port);
+    let code = 80_877_102_u32.to_be_bytes();
+    key.splice(..0, [&16_u32.to_be_bytes()[..], &code].concat());
+    canceller.send(&key);
+    assert_eq!(waiting.answer(), "E:57014 Z:I");
+    let mut leaving = proxy.raw();
+    leaving.send(&query("INSERT INTO notes VALUES (1, 'x')"));
+    std::thread::sleep(Duration::from_millis(50));
+    drop(leaving);
+    std::thread::sleep(Duration::from_millis(50));
+    waiting.send(&query("SELECT 1"));
+    std::thread::sleep(Duration::from_millis(50));
     holder.query("COMMIT");
     assert_eq!(waiting.answer(), "T D C Z:I");
+    assert_eq!(waiting.rows("SELECT count(*) FROM notes"), ["0"]);
+    // The upstream has one connection for all pools: an idle one of another pool is closed for us.
+    let proxy = Proxy::start(Settings {
+        connections_max: 1,
+        wait_timeout: "300ms",
+        ..Settings::default()
+    });
+    let mut own = proxy.raw();
+    let mut shared = Raw::log_in(proxy.port, "app", PASSWORD, "a").unwrap();
+    for _ in 0..3 {
+        assert_eq!(own.rows("SELECT 1"), ["1"]);
+        assert_eq!(shared.rows("SELECT 1"), ["1"]);
+    }
+    own.query("BEGIN");
+    assert_eq!(shape(&shared.query("SELECT 1")), "E:53300 Z:I");
+    own.query("COMMIT");
+    assert_eq!(shared.rows("SELECT 1"), ["1"]);
 }
 
 fn limits() {
