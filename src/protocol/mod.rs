@@ -1,7 +1,7 @@
 //! Bytes and messages of PostgreSQL's frontend/backend protocol 3, without I/O.
 //!
-//! In: bytes as they arrive. Out: [`Frame`]s, and the few messages that Tenantry must understand, each
-//! read by a bounded [`Reader`] that has to consume its frame exactly.
+//! In: bytes as they arrive. Out: [`frame::Frame`]s, and the few messages that Tenantry must understand, each
+//! read by a bounded [`reader::Reader`] that has to consume its frame exactly.
 //!
 //! # Invariants
 //! 1. Nothing is buffered beyond the bound of its tag: a length is checked before its bytes are awaited.
