@@ -117,7 +117,14 @@ pub fn frames_are_all_of_the_bytes(input: &[u8]) {
                     + (2 + bind.values.len())
                     + bind.result_formats.len()
             }
-            _ => continue,
+            FrontendMessage::Close(..)
+            | FrontendMessage::Copy
+            | FrontendMessage::Describe(..)
+            | FrontendMessage::Execute { .. }
+            | FrontendMessage::Flush
+            | FrontendMessage::FunctionCall
+            | FrontendMessage::Sync
+            | FrontendMessage::Terminate => continue,
         };
         assert_eq!(
             held,
