@@ -11,7 +11,6 @@ use tenantry::catalog::Catalog;
 use tenantry::config::{Credentials, Secret, Upstream, UpstreamAddress};
 use tenantry::upstream::{IntrospectError, introspect};
 
-use crate::fixture;
 use crate::support::{Database, Fixture, port, runtime, trial};
 
 /// The shared database of the isolation cases.
@@ -25,7 +24,7 @@ pub fn trials() -> Vec<Trial> {
     vec![
         trial("catalog::the_file_is_what_the_server_says", || {
             let read = read(&SHARED.database()).expect("a catalog");
-            let file = std::fs::read_to_string(fixture::path("catalog.json")).unwrap();
+            let file = std::fs::read_to_string(crate::support::case_file("catalog.json")).unwrap();
             let file: Catalog = serde_json::from_str(&file).unwrap();
             same(&comparable(&file), &comparable(&read));
         }),

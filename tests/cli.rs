@@ -146,7 +146,7 @@ fn a_catalog_can_be_read_back() {
 /// What the tenant `acme` with the key 7 would send, without a server.
 fn rewrite(options: &[&str], sql: &str) -> Ran {
     let folder = directory("shared", free_port());
-    let catalog = crate::fixture::path("catalog.json");
+    let catalog = crate::support::case_file("catalog.json");
     let fixed = ["rewrite", "--tenant", "acme", "--catalog", path(&catalog)];
     let config = ["--config", path(folder.path()), sql];
     tenantry(&[&fixed[..], options, &config[..]].concat())

@@ -1,17 +1,9 @@
 //! The isolation cases' database, as data: its catalog, its policy, and the cases themselves.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 
 use tenantry::catalog::{Catalog, RelationName};
 use tenantry::tenant::{Classified, Policy, TablePolicy, TrustedTrigger, Unlisted};
-
-/// A file below `tests/cases`.
-pub fn path(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/cases")
-        .join(name)
-}
 
 /// The policy that the cases expect.
 pub fn policy() -> Policy {

@@ -66,7 +66,8 @@ pub(super) fn check() -> Result<(), Failed> {
 
 /// Those that one session plays in the simple protocol, and whose answer must be the private one.
 fn cases() -> Vec<Case> {
-    let file = std::fs::read_to_string(fixture::path("isolation.jsonl")).expect("the cases");
+    let file =
+        std::fs::read_to_string(crate::support::case_file("isolation.jsonl")).expect("the cases");
     let parsed = file
         .lines()
         .map(|line| -> serde_json::Value { serde_json::from_str(line).expect("a case is JSON") });

@@ -116,7 +116,8 @@ fn every_one_is_refused() -> Result<(), Failed> {
 
 /// The core cases' statements, by the case.
 fn statements() -> Vec<(String, String)> {
-    let file = std::fs::read_to_string(fixture::path("isolation.jsonl")).expect("the cases");
+    let file =
+        std::fs::read_to_string(crate::support::case_file("isolation.jsonl")).expect("the cases");
     let mut statements: Vec<(String, String)> = MORE
         .iter()
         .map(|sql| ("more".to_owned(), (*sql).to_owned()))

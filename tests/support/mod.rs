@@ -28,6 +28,13 @@ pub fn trial(name: &str, check: impl FnOnce() + Send + 'static) -> Trial {
     })
 }
 
+/// A file below `tests/cases`.
+pub fn case_file(name: &str) -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/cases")
+        .join(name)
+}
+
 /// The trials of the support itself.
 pub fn trials() -> Vec<Trial> {
     const EMPTY: Fixture = Fixture {
