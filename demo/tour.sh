@@ -42,8 +42,16 @@ step() { # check, tenant, what to see, statement, statement to compare with
     [ "$before" = "$(others "$tenant")" ] || fail "the rows of another tenant have changed"
 }
 
+# What `tenantry rewrite` says will be sent is kept, to be compared with the server's own log.
+foretell() {
+    sent=$((sent + 1))
+    "$tenantry" rewrite --config "$folder/config" --tenant "$tenant" "$run" >"$folder/both" 2>&1 ||
+        fail "it is refused"
+    sed "1,/^-- tenant $tenant\$/d" "$folder/both" >>"$folder/foretold"
+}
+
 check_same() {
-    [ "$tenant" = initech ] || sent=$((sent + 1))
+    [ "$tenant" = initech ] || foretell
     proxied "$tenant" -c "$run" >"$folder/got" 2>&1 || true
     private "$tenant" "$compare" >"$folder/want"
     indented "$folder/got"
@@ -72,9 +80,7 @@ check_refused() { # SQLSTATE
 }
 
 check_rewrite() {
-    sent=$((sent + 1))
-    "$tenantry" rewrite --config "$folder/config" --tenant "$tenant" "$run" >"$folder/both" 2>&1 ||
-        fail "it is refused"
+    foretell
     indented "$folder/both"
     local rewritten
     rewritten=$(sed "1,/^-- tenant $tenant\$/d" "$folder/both")
@@ -113,6 +119,17 @@ search_log() {
     printf '    %s statements name one; without the tenant'\''s predicate or value: %s\n' "$seen" \
         "$(printf '%s' "$found" | grep -c . || true)"
     [ -z "$found" ] || fail "$found"
+    sed -n 's/^shop_app@shop|LOG:  statement: //p' "$cluster/server.log" >"$folder/logged"
+    local text as_foretold=0
+    while IFS= read -r text; do
+        if grep -qxF -- "$text" "$folder/logged"; then
+            as_foretold=$((as_foretold + 1))
+        else
+            fail "tenantry rewrite foretold, but the server was not sent: $text"
+        fi
+    done <"$folder/foretold"
+    printf '    %s statements are, byte for byte, what tenantry rewrite says is sent\n' "$as_foretold"
+    [ "$as_foretold" -eq "$sent" ] || fail "$sent statements were foretold"
     [ "$seen" -ge "$sent" ] || fail "the log shows fewer statements than the $sent that were sent"
     # The search must find one that is made to be found.
     PGPASSWORD=$TENANTRY_DEMO_SHOP_PASSWORD psql -X -q -h 127.0.0.1 -p "$cluster_port" -U shop_app \

@@ -34,6 +34,10 @@ pub fn trials() -> Vec<Trial> {
     vec![
         Trial::test("differential::cases", cases::check),
         Trial::test("differential::random_statements", random::check),
+        Trial::test(
+            "differential::printing_is_a_fixed_point",
+            random::check_printing,
+        ),
     ]
 }
 

@@ -74,3 +74,30 @@ pub(super) fn check() -> Result<(), Failed> {
     );
     Ok(())
 }
+
+/// What is printed is read and printed again as the same text, before the rewriting and after it.
+pub(super) fn check_printing() -> Result<(), Failed> {
+    let classified = fixture::classified();
+    let mut runner = TestRunner::new(Config {
+        failure_persistence: None,
+        ..Config::default()
+    });
+    let print = |text: &str| -> String {
+        let parsed = tenantry::sql::parse(text.as_bytes()).expect("what was printed is read");
+        parsed
+            .iter()
+            .map(|statement| statement.tree.to_string())
+            .collect()
+    };
+    runner
+        .run(&generator::query(), |sql| {
+            let prepared = tenantry::isolate::prepare(sql.as_bytes(), &[], &classified);
+            for prepared in prepared.into_iter().flatten() {
+                for text in [&prepared.reprinted, &prepared.template.text] {
+                    proptest::prop_assert_eq!(&print(text), text);
+                }
+            }
+            Ok(())
+        })
+        .map_err(|error| error.to_string().into())
+}
