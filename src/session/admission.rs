@@ -45,7 +45,33 @@ pub struct Plan {
     pub declared_types: Vec<Oid>,
     /// Which [`Admission`] it belongs to.
     pub admission: u64,
+    /// What its constants are read under.
+    pub constants: Constants,
     parsed: AtomicBool,
+}
+
+/// Whether Parse makes constants whose value depends on who parses, and when.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Constants {
+    /// It does not.
+    Fixed,
+    /// There are literals in quotes: `'01/02/2024'` as a date depends on `DateStyle`, `'now'` on the
+    /// time. Such a statement, once prepared, is not for other sessions, nor for later.
+    OfTheMoment,
+}
+
+impl Constants {
+    fn of(text: &str) -> Self {
+        let dollar_quoted = text
+            .split('$')
+            .skip(1)
+            .any(|behind| behind.is_empty() || behind.starts_with(|c: char| !c.is_ascii_digit()));
+        if text.contains('\'') || dollar_quoted {
+            Self::OfTheMoment
+        } else {
+            Self::Fixed
+        }
+    }
 }
 
 impl Plan {
@@ -184,6 +210,7 @@ impl Admission {
             },
             declared_types: declared_types.to_vec(),
             admission: self.number,
+            constants: Constants::of(&String::from_utf8_lossy(sql)),
             parsed: AtomicBool::new(false),
         });
         let text = Text {

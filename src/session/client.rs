@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use super::admission::{Admission, Plan};
+use super::admission::{Admission, Constants, Plan};
 use super::effect::Effect;
 use super::expected::{Asker, Reply, Undo};
 use super::housekeeping::Housekeeping;
 use super::statements::ClientStatement;
 use super::{Attached, Condition, Ending, Session, Stage};
 use crate::catalog::Oid;
+use crate::isolate::Kind;
 use crate::isolate::refusal::Refusal;
 use crate::protocol::Violation;
 use crate::protocol::backend::{TransactionStatus, empty, ready_for_query};
@@ -317,6 +318,7 @@ impl Session {
         let mut effects: std::collections::VecDeque<Effect> =
             plan.statements.iter().map(Effect::of).collect();
         note_use(server, effects.iter());
+        note_settings(server, &plan);
         if effects.is_empty() {
             server.out.housekeeping(&[Housekeeping::Empty]);
             effects.push_back(Effect::None);
@@ -383,13 +385,15 @@ impl Session {
     }
 
     fn execute(&mut self, portal: &Bytes, rows_max: i32) {
-        let effect = self
-            .portals
-            .get(portal)
+        let plan = self.portals.get(portal);
+        let effect = plan
             .and_then(|plan| plan.statements.first())
             .map_or(Effect::None, Effect::of);
         if let Some(server) = &mut self.server {
             note_use(server, [&effect]);
+            if let Some(plan) = plan {
+                note_settings(server, plan);
+            }
             server.out.execute(portal, rows_max);
             server.expected.push(Reply::Execute(effect));
         }
@@ -437,13 +441,28 @@ impl Session {
 /// Makes sure that the server connection holds the statement. `undo` is the client's part of a Parse.
 fn prepare(server: &mut Attached, plan: &Arc<Plan>, asker: Asker, undo: Option<Undo>) {
     let mut undo: Vec<Undo> = undo.into_iter().collect();
-    if server.state.prepared.touch(plan.id) {
+    let is_prepared = server.state.prepared.touch(plan.id);
+    let is_current = match plan.constants {
+        Constants::Fixed => true,
+        Constants::OfTheMoment => !server.fresh.insert(plan.id),
+    };
+    if is_prepared && is_current {
         if asker == Asker::Client {
             server
                 .expected
                 .push_undoable(Reply::Local(Bytes::from_static(PARSE_COMPLETE)), undo);
         }
         return;
+    }
+    if is_prepared {
+        // Its constants were read for another session, or before a SET.
+        server
+            .out
+            .close(Target::Statement, plan.id.name().as_bytes());
+        server.state.prepared.remove(plan.id);
+        server
+            .expected
+            .push_undoable(Reply::Close(Asker::Proxy), vec![Undo::Closed(plan.id)]);
     }
     server.out.parse(plan);
     undo.push(Undo::Prepared(plan.id));
@@ -462,6 +481,26 @@ fn prepare(server: &mut Attached, plan: &Arc<Plan>, asker: Asker, undo: Option<U
         server
             .expected
             .push_undoable(Reply::Close(Asker::Proxy), vec![Undo::Closed(oldest)]);
+    }
+}
+
+/// What was prepared under other settings has to be prepared again.
+fn note_settings(server: &mut Attached, plan: &Plan) {
+    let keeps = |kind: &Kind| match kind {
+        Kind::Data | Kind::Show { .. } => true,
+        Kind::ClearsSession
+        | Kind::Pins
+        | Kind::Reset { .. }
+        | Kind::Set { .. }
+        | Kind::SetTransaction
+        | Kind::Transaction(_) => false,
+    };
+    if !plan
+        .statements
+        .iter()
+        .all(|statement| keeps(&statement.kind))
+    {
+        server.fresh.clear();
     }
 }
 

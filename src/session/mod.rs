@@ -30,7 +30,7 @@ mod statements;
 mod tests;
 mod variables;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -83,6 +83,9 @@ struct Attached {
     passing_bytes: usize,
     condition: Condition,
     stage: Stage,
+    /// The statements that were prepared for this client in its present transaction, under settings
+    /// that have not changed since.
+    fresh: HashSet<StatementId>,
 }
 
 /// How far the work of a server connection is.
@@ -252,6 +255,7 @@ impl Session {
             passing_bytes: 0,
             condition: Condition::Clean,
             stage: Stage::Working,
+            fresh: HashSet::new(),
         };
         let mut tasks = Vec::new();
         if let Some(task) = self.variables.task(&server.state.variables) {

@@ -30,6 +30,8 @@ pub use token::{Lexeme, Lexemes};
 
 /// A longer message is refused.
 pub const STATEMENT_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// A message of more words is refused: reading one takes the thread of other clients for that long.
+pub const WORDS_MAX: usize = 60_000;
 /// More statements in one message are refused.
 pub const STATEMENTS_MAX: usize = 1_000;
 /// The parser's own bound on nesting.
@@ -87,7 +89,14 @@ pub fn parse(sql: &[u8]) -> Result<Vec<ParsedStatement>, ReadError> {
     if text.contains('\0') {
         return Err(ReadError::Encoding);
     }
-    let statements = token::split(token::lexemes(text)?);
+    let lexemes = token::lexemes(text)?;
+    if lexemes.len() > WORDS_MAX {
+        return Err(ReadError::TooLarge {
+            what: "words",
+            limit: WORDS_MAX,
+        });
+    }
+    let statements = token::split(lexemes);
     if statements.len() > STATEMENTS_MAX {
         return Err(ReadError::TooLarge {
             what: "statements",

@@ -73,6 +73,12 @@ pub(super) fn is_safe_pattern(node: &Node) -> bool {
                 names.as_deref(),
                 Some(["pg_catalog", "text" | "varchar"] | ["text"])
             );
+            // A length would cut the pattern, perhaps in the middle of an escape.
+            let is_whole = cast
+                .type_name
+                .as_ref()
+                .is_some_and(|name| name.typmods.is_empty() && name.array_bounds.is_empty());
+            let is_text = is_text && is_whole;
             cast.arg.as_deref().filter(|_| is_text).and_then(literal)
         }
         Some(_) | None => literal(node),

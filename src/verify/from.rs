@@ -447,6 +447,9 @@ impl<'a> Proof<'a> {
             return Err(unsupported("this expression in FROM"));
         };
         self.expression(call, sent)?;
+        // In a sub-select of a condition it is called for rows of every tenant.
+        let loud = super::silent::loud("a function in FROM", call);
+        self.level()?.loud_content.get_or_insert(loud);
         let name = path(&function.funcname).and_then(|names| names.last().copied());
         Ok(name.unwrap_or_default().to_owned())
     }

@@ -117,6 +117,7 @@ fn prove(claim: &Claim<'_>) -> Result<(), Refusal> {
         })
     })?;
     let mut proof = Proof::new(claim);
+    proof.declared_types(claim.declared_types)?;
     proof.statement(&original, &rewritten)?;
     proof.finish()
 }

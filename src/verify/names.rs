@@ -216,6 +216,22 @@ impl Proof<'_> {
         }
     }
 
+    /// The types that the client's Parse declares are made from text as well, by Bind.
+    pub(super) fn declared_types(&self, declared: &[Oid]) -> Checked {
+        for declared in declared {
+            if matches!(*declared, 0 | crate::catalog::oid::UNKNOWN) {
+                continue;
+            }
+            let found = self.catalog().type_by_oid(*declared);
+            if !found.is_some_and(|found| self.is_allowed(found, 0)) {
+                let type_name =
+                    found.map_or_else(|| declared.to_string(), |found| found.name.clone());
+                return Err(Reason::TypeNotAllowed { type_name }.into());
+            }
+        }
+        Ok(())
+    }
+
     /// Whether values of a type may be made from text: its input reads no catalog, and it shows no
     /// hidden column.
     fn is_allowed(&self, found: &Type, depth: usize) -> bool {

@@ -23,6 +23,10 @@ pub fn trials() -> Vec<Trial> {
             variables();
             Ok(())
         }),
+        Trial::test("wire::constants_are_read_for_who_asks", || {
+            constants();
+            Ok(())
+        }),
         Trial::test("wire::nothing_is_left_to_the_next_client", || {
             traces();
             Ok(())
@@ -239,6 +243,46 @@ fn variables() {
 }
 
 /// What one client leaves, and what the next one sees on the same server connection.
+/// PostgreSQL turns a literal into a value when it parses, under the settings and at the time of that
+/// moment. A statement that another session had prepared, or this one before a SET, must not tell.
+fn constants() {
+    let proxy = Proxy::start(Settings {
+        pool_size: 1,
+        ..Settings::default()
+    });
+    let ask = |raw: &mut Raw, sql: &str| -> String {
+        raw.send(&[parse("", sql), bind("", &[]), execute(), sync()].concat());
+        let row = raw
+            .until_ready()
+            .into_iter()
+            .find(|message| message.tag == 'D');
+        let row = row.expect("a row").body;
+        String::from_utf8_lossy(&row[6..]).into_owned()
+    };
+    let date = "SELECT '01/02/2024'::date::text";
+    let moment = "SELECT '2024-01-01 00:00'::timestamptz = '2024-01-01 00:00+00'::timestamptz";
+    let mut first = proxy.raw();
+    first.query("SET DateStyle = 'ISO, DMY'");
+    first.query("SET TimeZone = 'Asia/Tokyo'");
+    assert_eq!(ask(&mut first, date), "2024-02-01");
+    assert_eq!(ask(&mut first, moment), "f");
+    let now = ask(&mut first, "SELECT 'now'::timestamptz = now()");
+    assert_eq!(now, "t");
+    let mut second = proxy.raw();
+    second.query("SET TimeZone = 'UTC'");
+    assert_eq!(ask(&mut second, date), "2024-01-02");
+    assert_eq!(ask(&mut second, moment), "t");
+    let now = ask(&mut second, "SELECT 'now'::timestamptz = now()");
+    assert_eq!(now, "t", "the moment of this transaction");
+    // Within one session, too, and for what lasts as long as a transaction.
+    second.query("BEGIN");
+    assert_eq!(ask(&mut second, date), "2024-01-02");
+    second.query("SET LOCAL DateStyle = 'ISO, DMY'");
+    assert_eq!(ask(&mut second, date), "2024-02-01");
+    second.query("ROLLBACK");
+    assert_eq!(ask(&mut second, date), "2024-01-02");
+}
+
 fn traces() {
     for (leave, look, expected) in [
         (

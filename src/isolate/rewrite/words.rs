@@ -88,8 +88,8 @@ impl Words {
 
     /// The command's name, as far as it can be told from the first words.
     pub(super) fn command(&self) -> String {
-        const TWO: [&str; 10] = [
-            "alter", "create", "drop", "comment", "import", "lock", "prepare", "reassign",
+        const TWO: [&str; 9] = [
+            "alter", "create", "drop", "comment", "import", "prepare", "reassign",
             "refresh", "security",
         ];
         let mut leading = self.leading.iter().map(|word| word.to_ascii_uppercase());
