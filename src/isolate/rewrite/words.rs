@@ -89,8 +89,8 @@ impl Words {
     /// The command's name, as far as it can be told from the first words.
     pub(super) fn command(&self) -> String {
         const TWO: [&str; 9] = [
-            "alter", "create", "drop", "comment", "import", "prepare", "reassign",
-            "refresh", "security",
+            "alter", "create", "drop", "comment", "import", "prepare", "reassign", "refresh",
+            "security",
         ];
         let mut leading = self.leading.iter().map(|word| word.to_ascii_uppercase());
         let first = leading.next().unwrap_or_else(|| "this command".to_owned());
