@@ -6,7 +6,6 @@ use std::sync::LazyLock;
 use bytes::BytesMut;
 use tenantry::admitted::Admitted;
 use tenantry::isolate::isolate;
-use tenantry::protocol::Violation;
 use tenantry::protocol::frame::{Frame, HEADER_BYTES, Phase, client_frame};
 use tenantry::protocol::frontend::FrontendMessage;
 use tenantry::tenant::{Classified, TenantKey};
@@ -134,7 +133,8 @@ pub fn frames_are_all_of_the_bytes(input: &[u8]) {
     }
 }
 
-fn deframe(bytes: &[u8], chunk: usize) -> (Vec<Frame>, Option<Violation>) {
+/// The frames, and whether a violation ended them: which one may depend on how much was there.
+fn deframe(bytes: &[u8], chunk: usize) -> (Vec<Frame>, bool) {
     let mut buffer = BytesMut::new();
     let mut frames = Vec::new();
     for chunk in bytes.chunks(chunk) {
@@ -143,9 +143,9 @@ fn deframe(bytes: &[u8], chunk: usize) -> (Vec<Frame>, Option<Violation>) {
             match client_frame(&mut buffer, Phase::Conversation) {
                 Ok(Some(frame)) => frames.push(frame),
                 Ok(None) => break,
-                Err(violation) => return (frames, Some(violation)),
+                Err(_violation) => return (frames, true),
             }
         }
     }
-    (frames, None)
+    (frames, false)
 }
