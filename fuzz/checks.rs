@@ -97,6 +97,12 @@ pub fn frames_are_all_of_the_bytes(input: &[u8]) {
             (frame.tag, &frame.body[..]),
             "its own bytes"
         );
+        let told = u32::from_be_bytes([own[1], own[2], own[3], own[4]]);
+        assert_eq!(
+            usize::try_from(told),
+            Ok(frame.body.len() + 4),
+            "as long as it says"
+        );
         rest = behind;
         let Ok(message) = FrontendMessage::read(&frame) else {
             continue;
