@@ -113,7 +113,10 @@ impl Proof<'_> {
                 ..Value::varying(oid::TEXT)
             }),
             "jsonb" => Ok(Value::varying(oid::JSONB)),
-            _ => Ok(Value::varying(oid::BOOL)),
+            "bool" => Ok(Value::varying(oid::BOOL)),
+            other => Err(refused(format!(
+                "operator {operator} with the result {other}"
+            ))),
         }
     }
 
