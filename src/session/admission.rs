@@ -10,11 +10,11 @@ use quick_cache::sync::Cache;
 
 use crate::admitted::Admitted;
 use crate::catalog::Oid;
-use crate::isolate::refusal::Refusal;
-use crate::isolate::{Isolated, isolate, pass};
+use crate::isolate::refusal::{Reason, Refusal};
+use crate::isolate::{Isolated, Kind, isolate, pass};
 use crate::protocol::error_response::OwnValue;
 use crate::tenant::{Classified, TenantKey, TenantType};
-use crate::verify::Reach;
+use crate::verify::{Reach, own_variable};
 
 /// The bytes of text that one cache may hold.
 const CACHE_BYTES: u64 = 32 * 1024 * 1024;
@@ -145,6 +145,10 @@ impl Numbers {
 /// What decides on a statement.
 #[derive(Clone, Debug)]
 pub enum Rules {
+    /// An admin, under the scope of a grant: statements are rewritten and proved under that scope.
+    Bypass(Arc<Classified>),
+    /// An admin without a grant: there are no relations, and Tenantry's own variables are known.
+    Closed(Arc<Classified>),
     /// The tenant has a database of its own: statements pass unrewritten, through the gate.
     Own(Reach),
     /// The tenant shares tables with others: statements are rewritten and proved.
@@ -156,8 +160,10 @@ impl Rules {
     pub fn is(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Own(reach), Self::Own(other)) => reach == other,
-            (Self::Shared(classified), Self::Shared(other)) => Arc::ptr_eq(classified, other),
-            (Self::Own(_), Self::Shared(_)) | (Self::Shared(_), Self::Own(_)) => false,
+            (Self::Bypass(classified), Self::Bypass(other))
+            | (Self::Closed(classified), Self::Closed(other))
+            | (Self::Shared(classified), Self::Shared(other)) => Arc::ptr_eq(classified, other),
+            (Self::Bypass(_) | Self::Closed(_) | Self::Own(_) | Self::Shared(_), _) => false,
         }
     }
 }
@@ -204,10 +210,7 @@ impl Admission {
         }
         let plan = Arc::new(Plan {
             id: StatementId(self.numbers.next()),
-            statements: match &self.rules {
-                Rules::Own(reach) => pass(sql, declared_types, *reach)?,
-                Rules::Shared(classified) => isolate(sql, declared_types, classified)?,
-            },
+            statements: self.statements(sql, declared_types)?,
             declared_types: declared_types.to_vec(),
             admission: self.number,
             constants: Constants::of(&String::from_utf8_lossy(sql)),
@@ -222,11 +225,32 @@ impl Admission {
         Ok(plan)
     }
 
+    fn statements(&self, sql: &[u8], declared_types: &[Oid]) -> Result<Vec<Isolated>, Refusal> {
+        match &self.rules {
+            Rules::Bypass(classified) => {
+                alone_if_need_be(isolate(sql, declared_types, classified)?)
+            }
+            Rules::Closed(classified) => match own_variable(sql)? {
+                Some(_) if !declared_types.is_empty() => Err(unsupported("a parameter here")),
+                Some((kind, statement)) => Ok(vec![Isolated {
+                    kind,
+                    admitted: Admitted::Isolated(statement),
+                }]),
+                None => alone_if_need_be(isolate(sql, declared_types, classified)?),
+            },
+            Rules::Own(reach) => pass(sql, declared_types, *reach),
+            Rules::Shared(classified) => isolate(sql, declared_types, classified),
+        }
+    }
+
     /// Every tenant column with this tenant's value as PostgreSQL prints it; none if the tables are
     /// the tenant's own, and nothing in them is foreign.
     pub fn own_values(&self, key: &TenantKey) -> Option<Vec<OwnValue>> {
-        let Rules::Shared(classified) = &self.rules else {
-            return None;
+        let classified = match &self.rules {
+            Rules::Own(_) => return None,
+            Rules::Bypass(classified) | Rules::Closed(classified) | Rules::Shared(classified) => {
+                classified
+            }
         };
         let columns: BTreeSet<(&str, TenantType)> = classified
             .scoped()
@@ -240,4 +264,37 @@ impl Admission {
         };
         Some(columns.into_iter().filter_map(own).collect())
     }
+}
+
+/// An admin's message of several statements is under one grant and one transaction as a whole: what
+/// would change either, and what writes, comes alone.
+fn alone_if_need_be(statements: Vec<Isolated>) -> Result<Vec<Isolated>, Refusal> {
+    let only_reads = |statement: &Isolated| match (&statement.kind, &statement.admitted) {
+        (Kind::Data, Admitted::Bypassed(bypassed)) => {
+            bypassed.verbs().iter().all(|verb| *verb == Verb::Select)
+        }
+        (Kind::Data | Kind::Show { .. }, _) => true,
+        (
+            Kind::ClearsSession
+            | Kind::Pins
+            | Kind::Reset { .. }
+            | Kind::Set { .. }
+            | Kind::SetTransaction
+            | Kind::Transaction(_),
+            _,
+        ) => false,
+    };
+    if statements.len() > 1 && !statements.iter().all(only_reads) {
+        return Err(unsupported(
+            "what an admin writes or sets beside other statements of one message",
+        ));
+    }
+    Ok(statements)
+}
+
+fn unsupported(construct: &str) -> Refusal {
+    Reason::ConstructNotSupported {
+        construct: construct.to_owned(),
+    }
+    .into()
 }

@@ -7,7 +7,9 @@ use bytes::{Bytes, BytesMut};
 use super::admission::{Admission, Constants, Plan};
 use super::effect::Effect;
 use super::expected::{Asker, Reply, Undo};
+use super::hatch::Clearance;
 use super::housekeeping::Housekeeping;
+use super::record::Refused;
 use super::statements::ClientStatement;
 use super::{Attached, Condition, Ending, Session, Stage};
 use crate::catalog::Oid;
@@ -66,6 +68,7 @@ impl Session {
                 self.ending = Some(Ending::ClientLeft);
                 return Step::Done;
             }
+            _ if self.must_wait_its_turn(&message) => return Step::Wait(message),
             FrontendMessage::Sync => {
                 self.sync();
                 return Step::Done;
@@ -99,8 +102,17 @@ impl Session {
                 return Step::Wait(message);
             }
         }
-        if let Err(failure) = self.run(&message) {
-            self.fail(&message, &failure);
+        match self.clear(&message) {
+            Ok(Clearance::Given) => {}
+            Ok(Clearance::Awaited) => return Step::Wait(message),
+            Err(failure) => {
+                self.fail(&message, &failure);
+                return Step::Done;
+            }
+        }
+        match self.run(&message) {
+            Ok(()) => self.note_sent(&message),
+            Err(failure) => self.fail(&message, &failure),
         }
         Step::Done
     }
@@ -205,8 +217,16 @@ impl Session {
     /// Reports an error for a message, in its turn. If a server connection works for the client, it is
     /// made to fail at this place, and our error stands in for its own.
     pub(super) fn fail(&mut self, message: &FrontendMessage, report: &ErrorReport) {
-        self.refusals
-            .push(format!("{} {}", report.sqlstate, report.message));
+        self.refusals.push(Refused {
+            sqlstate: report.sqlstate,
+            message: report.message.clone(),
+            statement: self.text_of(message),
+        });
+        self.answer_failure(message, report);
+    }
+
+    /// Reports an error in its turn, and makes the server fail at this place.
+    pub(super) fn answer_failure(&mut self, message: &FrontendMessage, report: &ErrorReport) {
         let mut error = BytesMut::new();
         report.write(&mut error);
         let simple = matches!(
@@ -242,13 +262,22 @@ impl Session {
     }
 
     fn admission(&self) -> Result<&Arc<Admission>, Failure> {
-        self.admission.as_ref().ok_or_else(|| self.denial.clone())
+        match &self.hatch {
+            Some(hatch) => hatch.admission(),
+            None => self.admission.as_ref().ok_or_else(|| self.denial.clone()),
+        }
     }
 
     fn admit(&self, sql: &Bytes, declared_types: &[Oid]) -> Result<Arc<Plan>, Failure> {
-        self.admission()?
-            .admit(sql, declared_types)
-            .map_err(|refusal| refusal_report(&refusal, sql))
+        match &self.hatch {
+            Some(hatch) => hatch.admission_of(sql)?,
+            None => self.admission()?,
+        }
+        .admit(sql, declared_types)
+        .map_err(|refusal| match &self.hatch {
+            Some(hatch) => hatch.refusal_report(&refusal, sql),
+            None => refusal_report(&refusal, sql),
+        })
     }
 
     fn admit_parse(
@@ -285,7 +314,11 @@ impl Session {
                 },
             ));
         };
-        if statement.plan.admission == self.admission()?.number() {
+        let is_current = match &self.hatch {
+            Some(hatch) => hatch.is_current(&statement.plan)?,
+            None => statement.plan.admission == self.admission()?.number(),
+        };
+        if is_current {
             return Ok(Arc::clone(statement));
         }
         Ok(Arc::new(ClientStatement {
@@ -309,6 +342,7 @@ impl Session {
     fn query(&mut self, sql: &Bytes) -> Result<(), Failure> {
         self.statements.remove(&Bytes::new());
         let plan = self.admit(sql, &[])?;
+        let key = self.key_for(&plan);
         let Some(server) = &mut self.server else {
             // An empty text: no server is asked.
             empty(self.to_client.buffer(), b'I');
@@ -325,7 +359,7 @@ impl Session {
         } else {
             server
                 .out
-                .query(&plan, &self.identity.key)
+                .query(&plan, &key)
                 .map_err(|refusal| refusal_report(&refusal, sql))?;
         }
         server.expected.push(Reply::Query {
@@ -356,13 +390,14 @@ impl Session {
     fn bind(&mut self, bind: &Bind) -> Result<(), Failure> {
         let statement = self.current_statement(&bind.statement)?;
         check_bind(bind, &statement.plan)?;
+        let key = self.key_for(&statement.plan);
         let Some(server) = &mut self.server else {
             return Ok(());
         };
         prepare(server, &statement.plan, Asker::Proxy, None);
         server
             .out
-            .bind(bind, &statement.plan, &self.identity.key)
+            .bind(bind, &statement.plan, &key)
             .map_err(|mismatch| ErrorReport::error("22023", mismatch.to_string()))?;
         server.expected.push(Reply::Bind);
         self.portals.insert(
@@ -570,7 +605,7 @@ fn check_bind(bind: &Bind, plan: &Plan) -> Result<(), Failure> {
 }
 
 /// What the client is told of a refusal.
-fn refusal_report(refusal: &Refusal, sql: &[u8]) -> ErrorReport {
+pub(super) fn refusal_report(refusal: &Refusal, sql: &[u8]) -> ErrorReport {
     let position = refusal.position.and_then(|at| {
         let before = std::str::from_utf8(sql.get(..at)?).ok()?;
         Some(before.chars().count() + 1)

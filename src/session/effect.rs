@@ -1,6 +1,7 @@
 //! What a statement changes in the session, once the server has run it.
 
 use super::admission::parse_text;
+use super::variables::OWN_PREFIX;
 use crate::isolate::{Isolated, Kind, SetScope, TransactionCommand};
 
 /// What is to be noted when a statement has completed.
@@ -30,6 +31,8 @@ pub enum Effect {
     Savepoint(String),
     /// A variable was set.
     Set(String, String),
+    /// A variable that Tenantry reads itself was set for the transaction.
+    SetLocal(String, String),
 }
 
 impl Effect {
@@ -43,9 +46,11 @@ impl Effect {
             Kind::Set {
                 scope: SetScope::Local,
                 variable,
-                ..
+                value,
             } => {
-                if variable.contains('.') {
+                if variable.starts_with(OWN_PREFIX) {
+                    Self::SetLocal(variable.clone(), value.clone())
+                } else if variable.contains('.') {
                     Self::Custom(variable.clone())
                 } else {
                     Self::None
@@ -73,7 +78,9 @@ impl Effect {
     /// Whether the server connection's variables change outside of what a rollback undoes.
     pub fn changes_variables(&self) -> bool {
         match self {
-            Self::Clear | Self::Custom(_) | Self::Reset(_) | Self::Set(..) => true,
+            Self::Clear | Self::Custom(_) | Self::Reset(_) | Self::Set(..) | Self::SetLocal(..) => {
+                true
+            }
             Self::Begin
             | Self::Commit
             | Self::None

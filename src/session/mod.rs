@@ -21,8 +21,11 @@ mod admission;
 mod client;
 mod effect;
 mod expected;
+mod hatch;
 mod housekeeping;
+mod leave;
 mod outgoing;
+mod record;
 mod server;
 mod server_state;
 mod statements;
@@ -30,6 +33,7 @@ mod statements;
 mod tests;
 mod variables;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -37,8 +41,11 @@ use bytes::{Bytes, BytesMut};
 
 pub use admission::{Admission, Numbers, Plan, Rules, StatementId};
 pub use effect::Effect;
+pub use hatch::AdminRules;
 pub use housekeeping::Housekeeping;
+pub use leave::Leave;
 pub use outgoing::{ToClient, ToServer};
+pub use record::{HatchEvent, Intent, Refused};
 pub use server_state::ServerState;
 pub use variables::Variables;
 
@@ -48,6 +55,7 @@ use crate::protocol::error_response::{ErrorReport, OwnValue};
 use crate::protocol::frontend::FrontendMessage;
 use crate::tenant::TenantKey;
 use expected::ExpectedReplies;
+use hatch::{Hatch, READ_ONLY};
 use statements::ClientStatement;
 
 /// How much may wait to be written before nothing more is read for it.
@@ -127,7 +135,9 @@ pub struct Session {
     skipping: bool,
     to_client: ToClient,
     ending: Option<Ending>,
-    refusals: Vec<String>,
+    refusals: Vec<Refused>,
+    /// What an admin's session has beyond a tenant's.
+    hatch: Option<Box<Hatch>>,
     /// What every statement is answered while there is no [`Admission`].
     denial: ErrorReport,
 }
@@ -153,17 +163,12 @@ impl Session {
             to_client: ToClient::default(),
             ending: None,
             refusals: Vec::new(),
+            hatch: None,
             denial: ErrorReport::error(
                 "57P03",
                 "what the tables of the upstream look like is not known yet",
             ),
         }
-    }
-
-    /// No statement of this session is admitted; each is answered by this error.
-    pub fn deny(&mut self, denial: ErrorReport) {
-        self.admission = None;
-        self.denial = denial;
     }
 
     /// What the client was told by `ParameterStatus`.
@@ -231,7 +236,7 @@ impl Session {
     }
 
     /// The refusals since the last call, for the log.
-    pub fn take_refusals(&mut self) -> Vec<String> {
+    pub fn take_refusals(&mut self) -> Vec<Refused> {
         std::mem::take(&mut self.refusals)
     }
 
@@ -246,6 +251,17 @@ impl Session {
         state.custom_variables.is_subset(self.variables.custom())
     }
 
+    /// What a server connection's variables must be: the client's, but a grant that only reads makes
+    /// every transaction do so.
+    fn server_variables(&self) -> Cow<'_, Variables> {
+        match &self.hatch {
+            Some(hatch) if hatch.is_read_only() => {
+                Cow::Owned(self.variables.with(READ_ONLY.0, READ_ONLY.1))
+            }
+            Some(_) | None => Cow::Borrowed(&self.variables),
+        }
+    }
+
     /// A server connection begins to work for the client.
     pub fn attach(&mut self, state: ServerState) {
         let mut server = Attached {
@@ -258,7 +274,8 @@ impl Session {
             fresh: HashSet::new(),
         };
         let mut tasks = Vec::new();
-        if let Some(task) = self.variables.task(&server.state.variables) {
+        let variables = self.server_variables();
+        if let Some(task) = variables.task(&server.state.variables) {
             tasks.push(task);
         }
         if server
@@ -273,7 +290,7 @@ impl Session {
             server.out.housekeeping(&tasks);
             server.expected.push_housekeeping();
         }
-        server.state.variables = self.variables.current().clone();
+        server.state.variables = variables.current().clone();
         server.state.last_session = Some(self.identity.session);
         server
             .state

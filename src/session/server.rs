@@ -5,11 +5,13 @@ use bytes::BytesMut;
 use super::effect::Effect;
 use super::expected::{Asker, Reply, Undo, undo_prepared};
 use super::{Condition, Session, Stage};
+use crate::bypass::GrantEnd;
 use crate::protocol::Violation;
 use crate::protocol::backend::{
     TransactionStatus, read_parameter_status, shorter_parameter_description,
 };
 use crate::protocol::error_response::{ErrorReport, ServerReport, visible};
+use crate::protocol::frontend::FrontendMessage;
 use crate::protocol::frame::{HEADER_BYTES, Header, SERVER_BYTES_MAX, header};
 
 /// What is done with a message's bytes.
@@ -81,6 +83,7 @@ impl Session {
                 Err(violation) => break Err(violation),
             }
             self.flush_local();
+            self.note_answered();
         };
         if run > 0 {
             self.to_client.push(input.split_to(run).freeze());
@@ -106,8 +109,15 @@ impl Session {
         };
         match (tag, server.expected.front()) {
             (_, Some(Reply::Housekeeping)) => Ok(Bytes::Dropped),
-            (b'D' | b'H' | b'c' | b'd', Some(Reply::Execute(_) | Reply::Query { .. }))
-            | (b'T', Some(Reply::Query { .. })) => Ok(Bytes::Passed),
+            (b'D' | b'H' | b'c' | b'd' | b'T', Some(Reply::Query { .. }))
+            | (b'D' | b'H' | b'c' | b'd', Some(Reply::Execute(_))) => {
+                let passes = match (&mut self.hatch, tag) {
+                    (Some(hatch), b'D' | b'd') => hatch.pass_row(),
+                    (Some(hatch), _) => !hatch.is_cut(),
+                    (None, _) => true,
+                };
+                Ok(if passes { Bytes::Passed } else { Bytes::Dropped })
+            }
             (b'T' | b'n', Some(Reply::DescribeRows)) => {
                 server.expected.pop();
                 Ok(Bytes::Passed)
@@ -137,6 +147,11 @@ impl Session {
                 if self.server.as_mut().is_some_and(|server| {
                     matches!(server.expected.front(), Some(Reply::Housekeeping))
                 }) =>
+            {
+                Ok(Bytes::Dropped)
+            }
+            b'D' | b'H' | b'T' | b'c' | b'd'
+                if self.hatch.as_ref().is_some_and(|hatch| hatch.is_cut()) =>
             {
                 Ok(Bytes::Dropped)
             }
@@ -186,6 +201,10 @@ impl Session {
             },
             _ => return Err(Violation::ServerTag(tag)),
         };
+        let execute = server.expected.is_empty();
+        if let Some(hatch) = &mut self.hatch {
+            hatch.note_tag(if tag == b'C' { body } else { b"" });
+        }
         if effect == Effect::Clear {
             // What was prepared is gone with the rest; the connection is not worth keeping.
             server.state.prepared = super::statements::Prepared::default();
@@ -194,7 +213,43 @@ impl Session {
             self.statements.clear();
         }
         self.variables.completed(&effect, body);
-        Ok(Bytes::Passed)
+        self.note_grant(match effect {
+            Effect::Clear | Effect::Reset(_) | Effect::Set(..) | Effect::SetLocal(..) => {
+                GrantEnd::Reset
+            }
+            Effect::Begin
+            | Effect::Commit
+            | Effect::Custom(_)
+            | Effect::None
+            | Effect::Pin
+            | Effect::Release(_)
+            | Effect::Rollback
+            | Effect::RollbackTo(_)
+            | Effect::Savepoint(_) => GrantEnd::TransactionEnd,
+        });
+        Ok(self.complete_cut(execute))
+    }
+
+    /// An answer that was cut off ends with an error: the server is made to fail as well.
+    fn complete_cut(&mut self, is_execute: bool) -> Bytes {
+        let Some(hatch) = &mut self.hatch else {
+            return Bytes::Passed;
+        };
+        if !hatch.is_cut() {
+            return Bytes::Passed;
+        }
+        // A Query is still to be followed by ReadyForQuery, in the place of which the error comes.
+        if is_execute && let Some(report) = hatch.take_cut() {
+            let execute = FrontendMessage::Execute {
+                portal: bytes::Bytes::new(),
+                rows_max: 0,
+            };
+            self.answer_failure(&execute, &report);
+            if let Some(server) = &mut self.server {
+                server.out.flush();
+            }
+        }
+        Bytes::Dropped
     }
 
     fn on_parameter_description(&mut self, body: &[u8]) -> Result<Bytes, Violation> {
@@ -246,6 +301,9 @@ impl Session {
     fn on_error(&mut self, body: &[u8]) -> Result<Bytes, Violation> {
         let report = ServerReport::read(body)?;
         let visible = visible(&report, self.own_values.as_deref().map(Vec::as_slice));
+        if let Some(hatch) = &mut self.hatch {
+            hatch.note_error(report.text(b'C').unwrap_or_default());
+        }
         let Some(server) = &mut self.server else {
             return Err(Violation::ServerTag(b'E'));
         };
@@ -274,6 +332,7 @@ impl Session {
                 let instead = instead.take();
                 self.write_error(&report, &visible, instead);
                 self.variables.failed();
+                self.note_grant(GrantEnd::TransactionEnd);
                 return Ok(Bytes::Dropped);
             }
             Some(
@@ -288,6 +347,7 @@ impl Session {
         };
         self.write_error(&report, &visible, instead);
         self.variables.failed();
+        self.note_grant(GrantEnd::TransactionEnd);
         self.skip();
         Ok(Bytes::Dropped)
     }
@@ -298,9 +358,11 @@ impl Session {
         visible: &crate::protocol::error_response::Visible,
         instead: Option<bytes::Bytes>,
     ) {
-        match instead {
-            Some(error) => self.to_client.push(error),
-            None => report.write(b'E', visible, self.to_client.buffer()),
+        let cut = self.hatch.as_mut().and_then(|hatch| hatch.take_cut());
+        match (instead, cut) {
+            (Some(error), _) => self.to_client.push(error),
+            (None, Some(cut)) => cut.write(self.to_client.buffer()),
+            (None, None) => report.write(b'E', visible, self.to_client.buffer()),
         }
     }
 
@@ -337,11 +399,28 @@ impl Session {
                 self.report_parameters();
                 return Ok(Bytes::Dropped);
             }
+            // A transaction was made read-only.
+            Some(Reply::Housekeeping)
+                if self.hatch.is_some() && status == TransactionStatus::InTransaction =>
+            {
+                return Ok(Bytes::Dropped);
+            }
             Some(Reply::Query { effects, .. }) if effects.is_empty() => Bytes::Passed,
             Some(Reply::Sync) => Bytes::Passed,
             _ => return Err(Violation::ServerTag(b'Z')),
         };
         self.variables.ready(status);
+        self.note_grant(GrantEnd::TransactionEnd);
+        if let Some(hatch) = &mut self.hatch {
+            hatch.note_status(status);
+            if let Some(report) = hatch.take_cut() {
+                self.answer_failure(&FrontendMessage::Query(bytes::Bytes::new()), &report);
+                return Ok(Bytes::Dropped);
+            }
+        }
+        let Some(server) = &mut self.server else {
+            return Err(Violation::ServerTag(b'Z'));
+        };
         if status == TransactionStatus::Idle {
             self.portals.clear();
             if server.expected.is_empty() && server.stage == Stage::Working {

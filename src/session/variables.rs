@@ -17,9 +17,31 @@ pub struct Variables {
     current: Values,
     /// As the last committed transaction left them.
     committed: Values,
-    savepoints: Vec<(String, Values)>,
+    /// What SET LOCAL made of the variables that Tenantry reads itself; of the others the server
+    /// alone knows.
+    local: Values,
+    savepoints: Vec<Savepoint>,
     in_block: bool,
+    /// The block has failed: if it ends without a word, that was a COMMIT that could not be.
+    has_failed: bool,
     custom: BTreeSet<String>,
+}
+
+/// What a savepoint brings back.
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Savepoint {
+    name: String,
+    current: Values,
+    local: Values,
+}
+
+/// The variables that Tenantry reads itself; only an admin has them.
+pub(super) const OWN_PREFIX: &str = "tenantry.";
+
+/// Whether it is a setting of an application's own, whose name stays on a server connection. Those of
+/// Tenantry stay as well, but no one is kept away by them: only admins' connections have them.
+pub(super) fn is_custom(name: &str) -> bool {
+    name.contains('.') && !name.starts_with(OWN_PREFIX)
 }
 
 impl Variables {
@@ -28,20 +50,64 @@ impl Variables {
         Self {
             custom: initial
                 .keys()
-                .filter(|name| name.contains('.'))
+                .filter(|name| is_custom(name))
                 .cloned()
                 .collect(),
             current: initial.clone(),
             committed: initial.clone(),
             initial,
+            local: Values::new(),
             savepoints: Vec::new(),
             in_block: false,
+            has_failed: false,
         }
     }
 
     /// The values that a server connection must have.
     pub fn current(&self) -> &Values {
         &self.current
+    }
+
+    /// The value of a variable that Tenantry reads itself, as a SET LOCAL or a SET left it.
+    pub(super) fn own(&self, name: &str) -> Option<&str> {
+        let value = self.local.get(name).or_else(|| self.current.get(name));
+        value.map(String::as_str)
+    }
+
+    /// Whether a transaction block is open, as far as statements have completed.
+    pub(super) fn in_block(&self) -> bool {
+        self.in_block
+    }
+
+    /// The values that a variable has or that a rollback can bring back.
+    pub(super) fn values_of(&self, name: &str) -> BTreeSet<String> {
+        self.savepoints
+            .iter()
+            .flat_map(|savepoint| [&savepoint.current, &savepoint.local])
+            .chain([&self.current, &self.committed, &self.local])
+            .filter_map(|layer| layer.get(name).cloned())
+            .collect()
+    }
+
+    /// The same with another value in one of them.
+    pub(super) fn with(&self, name: &str, value: &str) -> Self {
+        let mut variables = self.clone();
+        variables.current.insert(name.to_owned(), value.to_owned());
+        variables
+    }
+
+    /// Takes a value away from wherever a variable has it: nothing brings it back.
+    pub(super) fn purge(&mut self, name: &str, value: &str) {
+        let layers = self
+            .savepoints
+            .iter_mut()
+            .flat_map(|savepoint| [&mut savepoint.current, &mut savepoint.local])
+            .chain([&mut self.current, &mut self.committed, &mut self.local]);
+        for layer in layers {
+            if layer.get(name).is_some_and(|found| found == value) {
+                layer.remove(name);
+            }
+        }
     }
 
     /// The names of an application's own settings that this client has ever used.
@@ -69,7 +135,10 @@ impl Variables {
     pub fn completed(&mut self, effect: &Effect, tag: &[u8]) {
         match effect {
             Effect::None | Effect::Pin => {}
-            Effect::Clear => self.current.clone_from(&self.initial),
+            Effect::Clear => {
+                self.current.clone_from(&self.initial);
+                self.local.clear();
+            }
             Effect::Begin => self.in_block = true,
             Effect::Commit if tag.starts_with(b"COMMIT") => self.commit(),
             Effect::Commit | Effect::Rollback => self.roll_back(),
@@ -77,12 +146,17 @@ impl Variables {
                 self.custom.insert(name.clone());
             }
             Effect::Reset(name) => {
+                self.local.remove(name);
                 match self.initial.get(name) {
                     Some(value) => self.current.insert(name.clone(), value.clone()),
                     None => self.current.remove(name),
                 };
             }
-            Effect::Savepoint(name) => self.savepoints.push((name.clone(), self.current.clone())),
+            Effect::Savepoint(name) => self.savepoints.push(Savepoint {
+                name: name.clone(),
+                current: self.current.clone(),
+                local: self.local.clone(),
+            }),
             Effect::Release(name) => {
                 if let Some(at) = self.savepoint(name) {
                     self.savepoints.truncate(at);
@@ -91,15 +165,24 @@ impl Variables {
             Effect::RollbackTo(name) => {
                 if let Some(at) = self.savepoint(name) {
                     self.savepoints.truncate(at + 1);
-                    if let Some((_, values)) = self.savepoints.last() {
-                        self.current.clone_from(values);
+                    self.has_failed = false;
+                    if let Some(savepoint) = self.savepoints.last() {
+                        self.current.clone_from(&savepoint.current);
+                        self.local.clone_from(&savepoint.local);
                     }
                 }
             }
+            Effect::SetLocal(name, value) => {
+                // Outside a block it has no effect, as the server warns.
+                if self.in_block {
+                    self.local.insert(name.clone(), value.clone());
+                }
+            }
             Effect::Set(name, value) => {
-                if name.contains('.') {
+                if is_custom(name) {
                     self.custom.insert(name.clone());
                 }
+                self.local.remove(name);
                 self.current.insert(name.clone(), value.clone());
             }
         }
@@ -108,7 +191,9 @@ impl Variables {
     /// The server reported an error. Outside a block that undoes the whole implicit transaction;
     /// inside, only what follows can.
     pub fn failed(&mut self) {
-        if !self.in_block {
+        if self.in_block {
+            self.has_failed = true;
+        } else {
             self.roll_back();
         }
     }
@@ -117,6 +202,10 @@ impl Variables {
     pub fn ready(&mut self, status: TransactionStatus) {
         self.in_block = match status {
             TransactionStatus::Failed | TransactionStatus::InTransaction => true,
+            TransactionStatus::Idle if self.has_failed => {
+                self.roll_back();
+                false
+            }
             TransactionStatus::Idle => {
                 self.commit();
                 false
@@ -127,18 +216,22 @@ impl Variables {
     fn savepoint(&self, name: &str) -> Option<usize> {
         self.savepoints
             .iter()
-            .rposition(|(candidate, _)| candidate == name)
+            .rposition(|savepoint| savepoint.name == name)
     }
 
     fn commit(&mut self) {
         self.in_block = false;
+        self.has_failed = false;
         self.savepoints.clear();
+        self.local.clear();
         self.committed.clone_from(&self.current);
     }
 
     fn roll_back(&mut self) {
         self.in_block = false;
+        self.has_failed = false;
         self.savepoints.clear();
+        self.local.clear();
         self.current.clone_from(&self.committed);
     }
 }
@@ -175,14 +268,22 @@ mod tests {
                 "back" => (Effect::RollbackTo(name), b"ROLLBACK"),
                 "release" => (Effect::Release(name), b"RELEASE"),
                 "reset" => (Effect::Reset("x".into()), b"RESET"),
+                "purge" => {
+                    variables.purge("x", &name);
+                    continue;
+                }
                 set => {
-                    let (_, value) = set.split_once('=').unwrap();
-                    (Effect::Set("x".into(), value.into()), b"SET")
+                    let (variable, value) = set.split_once('=').unwrap();
+                    let value = value.to_owned();
+                    match variable {
+                        "local" => (Effect::SetLocal("x".into(), value), b"SET"),
+                        _ => (Effect::Set("x".into(), value), b"SET"),
+                    }
                 }
             };
             variables.completed(&effect, tag);
         }
-        variables.current()["x"].clone()
+        variables.own("x").unwrap_or("none").to_owned()
     }
 
     #[test]
@@ -195,6 +296,9 @@ mod tests {
             ("begin T x=1 T commit I", "1"),
             ("begin T x=1 E T failed-commit I", "0"),
             ("begin x=1 commit E I", "1"),
+            // A COMMIT that fails is no COMMIT.
+            ("begin T x=1 T E I", "0"),
+            ("begin T savepoint:a x=1 E T back:a T x=2 commit I", "2"),
             ("x=1 begin E T rollback I", "0"),
             ("begin x=1 savepoint:a x=2 back:a commit I", "1"),
             (
@@ -202,6 +306,23 @@ mod tests {
                 "0",
             ),
             ("x=1 I reset", "0"),
+            // Outside a block it has no effect; in one it ends with it, and a savepoint undoes it.
+            ("local=1 I", "0"),
+            ("begin T local=1", "1"),
+            ("begin T local=1 commit I", "0"),
+            ("begin T local=1 E T rollback I", "0"),
+            ("begin x=1 local=2", "2"),
+            ("begin x=1 local=2 commit", "1"),
+            ("begin local=1 x=2", "2"),
+            ("begin local=1 reset", "0"),
+            ("begin local=1 savepoint:a local=2 back:a", "1"),
+            ("begin savepoint:a local=1 release:a", "1"),
+            ("begin savepoint:a reset back:a", "0"),
+            ("x=1 I begin reset rollback", "1"),
+            // What was purged nothing brings back.
+            ("x=1 I begin reset purge:1 rollback", "none"),
+            ("x=1 I begin savepoint:a reset purge:1 back:a commit", "none"),
+            ("x=1 I begin local=2 purge:1", "2"),
         ] {
             assert_eq!(after(steps), expected, "{steps}");
         }

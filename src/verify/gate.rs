@@ -450,7 +450,7 @@ fn variable_reason(name: &str) -> Option<Reason> {
         "standard_conforming_strings",
         "transform_null_equals",
     ];
-    CLOSED.contains(&name).then(|| Reason::VariableNotAllowed {
+    (CLOSED.contains(&name) || name.starts_with("tenantry.")).then(|| Reason::VariableNotAllowed {
         variable: name.to_owned(),
     })
 }

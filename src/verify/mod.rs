@@ -30,6 +30,7 @@ mod constants;
 mod expression;
 mod from;
 mod gate;
+mod hatch;
 mod join;
 mod names;
 mod proof;
@@ -56,6 +57,7 @@ use crate::tenant::{Classified, TenantKey, TenantType};
 use proof::Proof;
 
 pub use gate::{Reach, gate};
+pub use hatch::own_variable;
 pub use syntax::syntax_error;
 
 /// Everything that a proof is about.

@@ -177,7 +177,7 @@ fn variable(name: &str) -> Checked<Variable> {
         })
 }
 
-fn constant(node: &Node) -> Option<String> {
+pub(super) fn constant(node: &Node) -> Option<String> {
     let Some(NodeEnum::AConst(constant)) = &node.node else {
         return None;
     };

@@ -1,0 +1,864 @@
+//! An admin's session: which grant is in force, and what has to happen before a statement goes out.
+//!
+//! An admin's messages are taken one after the other: each waits until the one before is answered. So it
+//! is always known which grant a statement is under, and what of it was done when the grant ends.
+//!
+//! # Invariants
+//! 1. A statement under a grant is sent only after [`Session::recorded`] has said that its record is on disk.
+//! 2. A statement, a prepared one and a portal run only under the very grant that they were admitted under.
+//! 3. A grant that has ended is in force nowhere any more: no rollback brings it back.
+//!
+//! # Not here
+//! What a scope does to a statement: [`crate::isolate`]. The clock and the log: `proxy`.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::admission::{Admission, Plan, parse_text};
+use super::leave::{Bound, Leave, unknown};
+use super::record::{HatchEvent, Intent, parameters};
+use super::client::refusal_report;
+use super::{Housekeeping, Session};
+use crate::bypass::{Ending, GrantEnd, SentParameter};
+use crate::isolate::refusal::{Reason, Refusal};
+use crate::isolate::{Kind, SetScope, TransactionCommand};
+use crate::protocol::backend::TransactionStatus;
+use crate::protocol::error_response::ErrorReport;
+use crate::protocol::frontend::{Bind, FrontendMessage, Target};
+use crate::tenant::TenantKey;
+
+/// Names the grant that is taken.
+const BYPASS: &str = "tenantry.bypass";
+/// Names the tenant that an admin is, under a grant for that.
+const TENANT: &str = "tenantry.tenant";
+/// What becomes of a result when a tenant's database cannot be reached.
+const ON_ERROR: &str = "tenantry.on_error";
+
+/// What an admin may do on an upstream.
+#[derive(Clone, Debug)]
+pub struct AdminRules {
+    /// What decides without a grant.
+    pub closed: Arc<Admission>,
+    /// The grants, by name.
+    pub leaves: BTreeMap<String, Arc<Leave>>,
+}
+
+/// Whether a message may go out.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Clearance {
+    /// Its record must be written first.
+    Awaited,
+    /// It may.
+    Given,
+}
+
+/// How far the record of the message that is held has come.
+#[derive(Debug)]
+enum Ticket {
+    /// There is none.
+    None,
+    /// It is on disk.
+    Valid,
+    /// It is to be written.
+    Wanted(Box<Intent>),
+}
+
+/// Which grant is in force.
+#[derive(Debug)]
+enum InForce {
+    /// None.
+    Nothing,
+    /// This one; as far as one tenant has to be chosen, the error says so.
+    Grant(Arc<Leave>, Result<Bound, ErrorReport>),
+}
+
+/// What the server works at.
+#[derive(Debug)]
+struct Running {
+    rows: u64,
+    rows_max: Option<u64>,
+    portal: Option<Bytes>,
+    ending: Ending,
+    /// What the client is told instead of the rest.
+    cut: Option<ErrorReport>,
+}
+
+/// A portal that an admin has opened.
+#[derive(Debug)]
+struct Opened {
+    sql: Bytes,
+    parameters: Vec<SentParameter>,
+    rows: u64,
+}
+
+/// What an admin's session has beyond a tenant's.
+#[derive(Debug)]
+pub(super) struct Hatch {
+    login: String,
+    rules: AdminRules,
+    now: Duration,
+    in_force: InForce,
+    /// What `tenantry.tenant` was when `in_force` was made.
+    bound_to: Option<String>,
+    status: TransactionStatus,
+    ticket: Ticket,
+    running: Option<Running>,
+    portals: HashMap<Bytes, Opened>,
+    /// A grant has ended in the open block: what comes next fails.
+    void: Option<ErrorReport>,
+    cancel: bool,
+    events: Vec<HatchEvent>,
+}
+
+impl Hatch {
+    fn leave(&self) -> Option<&Arc<Leave>> {
+        match &self.in_force {
+            InForce::Grant(leave, _) => Some(leave),
+            InForce::Nothing => None,
+        }
+    }
+
+    /// What decides on a statement.
+    pub(super) fn admission(&self) -> Result<&Arc<Admission>, ErrorReport> {
+        match &self.in_force {
+            InForce::Grant(_, Ok(bound)) => Ok(&bound.admission),
+            InForce::Grant(_, Err(report)) => Err(report.clone()),
+            InForce::Nothing => Ok(&self.rules.closed),
+        }
+    }
+
+    /// What decides on this text: Tenantry's own variables are known whatever grant is in force.
+    pub(super) fn admission_of(&self, sql: &[u8]) -> Result<&Arc<Admission>, ErrorReport> {
+        match crate::verify::own_variable(sql) {
+            Ok(None) => self.admission(),
+            Ok(Some(_)) | Err(_) => Ok(&self.rules.closed),
+        }
+    }
+
+    /// Whether a plan was admitted by what is in force now.
+    pub(super) fn is_current(&self, plan: &Plan) -> Result<bool, ErrorReport> {
+        let number = match own_variable(plan) {
+            Some(_) => self.rules.closed.number(),
+            None => self.admission()?.number(),
+        };
+        Ok(plan.admission == number)
+    }
+
+    /// What an admin is told of a refusal.
+    pub(super) fn refusal_report(&self, refusal: &Refusal, sql: &[u8]) -> ErrorReport {
+        let relation = matches!(
+            refusal.reason,
+            Reason::RelationDoesNotExist { .. }
+                | Reason::RelationNotAllowed { .. }
+                | Reason::SystemRelation { .. }
+        );
+        let report = refusal_report(refusal, sql);
+        if relation && matches!(self.in_force, InForce::Nothing) {
+            return ErrorReport {
+                position: report.position,
+                ..without_grant()
+            };
+        }
+        report
+    }
+
+    /// Whether nothing can be written under the grant in force.
+    pub(super) fn is_read_only(&self) -> bool {
+        self.leave().is_some_and(|leave| leave.is_read_only())
+    }
+
+    /// Counts a row on its way to the client; whether it may go there.
+    pub(super) fn pass_row(&mut self) -> bool {
+        let Some(running) = &mut self.running else {
+            return true;
+        };
+        if running.cut.is_none() && running.rows_max.is_some_and(|max| running.rows >= max) {
+            running.cut = Some(too_many(running.rows_max));
+            self.cancel = true;
+        }
+        if running.cut.is_some() {
+            return false;
+        }
+        running.rows += 1;
+        true
+    }
+
+    /// Whether the client gets no more of the present answer.
+    pub(super) fn is_cut(&self) -> bool {
+        self.running
+            .as_ref()
+            .is_some_and(|running| running.cut.is_some())
+    }
+
+    /// Notes a command tag. A command that has changed more rows than it may is cut off.
+    pub(super) fn note_tag(&mut self, tag: &[u8]) {
+        let Some(running) = &mut self.running else {
+            return;
+        };
+        let text = String::from_utf8_lossy(tag.strip_suffix(b"\0").unwrap_or(tag)).into_owned();
+        let changed: Option<u64> = text.rsplit(' ').next().and_then(|count| count.parse().ok());
+        if let Some(changed) = changed.filter(|_| running.rows == 0) {
+            running.rows = changed;
+        }
+        if running.cut.is_none()
+            && running
+                .rows_max
+                .is_some_and(|max| running.rows > max)
+        {
+            running.cut = Some(too_many(running.rows_max));
+        }
+        running.ending = Ending::Tag(text);
+    }
+
+    /// Notes that the statement has failed.
+    pub(super) fn note_error(&mut self, sqlstate: &str) {
+        if let Some(running) = &mut self.running {
+            running.ending = Ending::Sqlstate(sqlstate.to_owned());
+        }
+    }
+
+    /// What the client is told in place of the rest of the answer.
+    pub(super) fn take_cut(&mut self) -> Option<ErrorReport> {
+        let running = self.running.as_mut()?;
+        let cut = running.cut.take()?;
+        running.ending = Ending::Sqlstate(cut.sqlstate.to_owned());
+        Some(cut)
+    }
+
+    /// `ReadyForQuery` came.
+    pub(super) fn note_status(&mut self, status: TransactionStatus) {
+        self.status = status;
+        if status == TransactionStatus::Idle {
+            self.void = None;
+            self.portals.clear();
+        }
+    }
+
+    /// All that was due has come.
+    fn finish(&mut self) {
+        if let Some(running) = self.running.take() {
+            if let Some(portal) = &running.portal
+                && let Some(opened) = self.portals.get_mut(portal)
+            {
+                opened.rows += running.rows;
+            }
+            self.events.push(HatchEvent::Outcome {
+                rows: running.rows,
+                ending: running.ending,
+            });
+        }
+    }
+
+    /// What was recorded has not been sent, or nobody knows what became of it.
+    fn abandon(&mut self, why: &str) {
+        if matches!(self.ticket, Ticket::Valid) {
+            self.events.push(HatchEvent::Outcome {
+                rows: 0,
+                ending: Ending::NotSent(why.to_owned()),
+            });
+        }
+        self.ticket = Ticket::None;
+        if let Some(running) = &mut self.running {
+            running.ending = Ending::Lost(why.to_owned());
+        }
+        self.finish();
+    }
+}
+
+fn too_many(rows_max: Option<u64>) -> ErrorReport {
+    let rows_max = rows_max.unwrap_or_default();
+    ErrorReport::error(
+        "54000",
+        format!("the grant allows {rows_max} rows at most [TN6008]"),
+    )
+    .with_hint("Narrow the query with WHERE or LIMIT.")
+}
+
+/// What is said of a statement without a grant that would need one.
+pub(super) fn without_grant() -> ErrorReport {
+    ErrorReport::error(
+        "42501",
+        "an admin login can read nothing without a grant [TN6001]",
+    )
+    .with_hint("Take one: SET tenantry.bypass = '<grant>'.")
+}
+
+impl Session {
+    /// The client is an admin: it has no tenant, and takes grants.
+    pub fn open_hatch(&mut self, login: String, rules: AdminRules) {
+        self.hatch = Some(Box::new(Hatch {
+            login,
+            rules,
+            now: Duration::ZERO,
+            in_force: InForce::Nothing,
+            bound_to: None,
+            status: TransactionStatus::Idle,
+            ticket: Ticket::None,
+            running: None,
+            portals: HashMap::new(),
+            void: None,
+            cancel: false,
+            events: Vec::new(),
+        }));
+    }
+
+    /// The grants are these from now on.
+    pub fn set_admin_rules(&mut self, rules: AdminRules) {
+        let Some(hatch) = &mut self.hatch else {
+            return;
+        };
+        let old = std::mem::replace(&mut hatch.rules, rules);
+        let revoked: Vec<Arc<Leave>> = self
+            .variables
+            .values_of(BYPASS)
+            .iter()
+            .filter_map(|name| old.leaves.get(name))
+            .filter(|leave| {
+                let new = hatch.rules.leaves.get(&leave.grant.name);
+                new.is_none_or(|new| !new.continues(leave))
+            })
+            .cloned()
+            .collect();
+        for leave in revoked {
+            self.end_grant(&leave, GrantEnd::Revoked);
+        }
+        self.bind_anew();
+    }
+
+    /// What time it is, since 1970-01-01 00:00 UTC.
+    pub fn set_time(&mut self, now: Duration) {
+        let Some(hatch) = &mut self.hatch else {
+            return;
+        };
+        hatch.now = now;
+        let expired: Vec<Arc<Leave>> = self
+            .variables
+            .values_of(BYPASS)
+            .iter()
+            .filter_map(|name| hatch.rules.leaves.get(name))
+            .filter(|leave| leave.permits(&hatch.login, now).is_err())
+            .cloned()
+            .collect();
+        for leave in expired {
+            self.end_grant(&leave, GrantEnd::Expired);
+        }
+    }
+
+    /// When the grant in force ends.
+    pub fn grant_ends_at(&self) -> Option<Duration> {
+        let leave = self.hatch.as_ref()?.leave()?;
+        Some(leave.grant.expires)
+    }
+
+    /// What is to be recorded before anything else is sent.
+    pub fn intent(&self) -> Option<&Intent> {
+        match self.hatch.as_ref().map(|hatch| &hatch.ticket) {
+            Some(Ticket::Wanted(intent)) => Some(intent),
+            Some(Ticket::None | Ticket::Valid) | None => None,
+        }
+    }
+
+    /// The record is on disk, or cannot be written.
+    pub fn recorded(&mut self, result: Result<(), ErrorReport>) {
+        let Some(hatch) = &mut self.hatch else {
+            return;
+        };
+        match result {
+            Ok(()) => hatch.ticket = Ticket::Valid,
+            Err(report) => {
+                hatch.ticket = Ticket::None;
+                if let Some(held) = self.held.take() {
+                    self.fail(&held, &report);
+                }
+            }
+        }
+    }
+
+    /// What happened since the last call, for the log.
+    pub fn take_hatch_events(&mut self) -> Vec<HatchEvent> {
+        self.hatch
+            .as_mut()
+            .map(|hatch| std::mem::take(&mut hatch.events))
+            .unwrap_or_default()
+    }
+
+    /// Whether there is anything for the log.
+    pub fn has_hatch_events(&self) -> bool {
+        self.hatch
+            .as_ref()
+            .is_some_and(|hatch| !hatch.events.is_empty())
+    }
+
+    /// Whether what the server works at must be cancelled; it is asked once.
+    pub fn take_cancel(&mut self) -> bool {
+        self.hatch
+            .as_mut()
+            .is_some_and(|hatch| std::mem::take(&mut hatch.cancel))
+    }
+
+    /// The client is gone, or its session must end: what was begun is told as well.
+    pub fn close_hatch(&mut self, why: &str, end: GrantEnd) {
+        if let Some(hatch) = &mut self.hatch {
+            hatch.abandon(why);
+            if let InForce::Grant(leave, _) = std::mem::replace(&mut hatch.in_force, InForce::Nothing)
+            {
+                hatch.events.push(HatchEvent::Ended(leave, end));
+            }
+        }
+    }
+
+    /// A grant is over, whether it was in force or would come back by a rollback.
+    fn end_grant(&mut self, leave: &Arc<Leave>, why: GrantEnd) {
+        self.variables.purge(BYPASS, &leave.grant.name);
+        let in_block = self.variables.in_block();
+        if let Some(hatch) = &mut self.hatch
+            && hatch
+                .leave()
+                .is_some_and(|current| current.grant.name == leave.grant.name)
+        {
+            let name = &leave.grant.name;
+            let what = match why {
+                GrantEnd::Expired => "has expired",
+                GrantEnd::Revoked => "was revoked",
+                GrantEnd::Disconnect
+                | GrantEnd::ProxyStopped
+                | GrantEnd::Replaced
+                | GrantEnd::Reset
+                | GrantEnd::TransactionEnd => "has ended",
+            };
+            let report = ErrorReport::error("57014", format!("grant \"{name}\" {what} [TN6007]"));
+            if let Some(running) = &mut hatch.running {
+                running.cut.get_or_insert(report);
+                hatch.cancel = true;
+            } else if in_block {
+                hatch.void = Some(ErrorReport {
+                    sqlstate: "42501",
+                    ..report
+                });
+            }
+        }
+        self.note_grant(why);
+    }
+
+    /// The variables may have changed: finds out which grant is in force. `why` is for the one that no
+    /// longer is.
+    pub(super) fn note_grant(&mut self, why: GrantEnd) {
+        let Some(hatch) = &mut self.hatch else {
+            return;
+        };
+        let name = self.variables.own(BYPASS).unwrap_or_default();
+        let tenant = self.variables.own(TENANT);
+        let before = hatch.leave().map(|leave| leave.grant.name.as_str());
+        if before.unwrap_or_default() == name && hatch.bound_to.as_deref() == tenant {
+            return;
+        }
+        let same = before.unwrap_or_default() == name;
+        hatch.bound_to = tenant.map(str::to_owned);
+        let new = hatch.rules.leaves.get(name).cloned();
+        if !same {
+            let why = match (&new, why) {
+                (Some(_), GrantEnd::Reset) => GrantEnd::Replaced,
+                (_, why) => why,
+            };
+            if let Some(old) = hatch.leave().cloned() {
+                hatch.events.push(HatchEvent::Ended(old, why));
+            }
+            if let Some(new) = &new {
+                hatch.events.push(HatchEvent::Taken(Arc::clone(new)));
+            }
+        }
+        hatch.in_force = match new {
+            Some(leave) => {
+                let bound = leave.bind(tenant);
+                InForce::Grant(leave, bound)
+            }
+            None => InForce::Nothing,
+        };
+    }
+
+    /// The rules are new: the same grant is in force, by its new rules.
+    fn bind_anew(&mut self) {
+        let Some(hatch) = &mut self.hatch else {
+            return;
+        };
+        let Some(name) = hatch.leave().map(|leave| leave.grant.name.clone()) else {
+            return;
+        };
+        hatch.in_force = match hatch.rules.leaves.get(&name) {
+            Some(leave) => {
+                let bound = leave.bind(hatch.bound_to.as_deref());
+                InForce::Grant(Arc::clone(leave), bound)
+            }
+            None => InForce::Nothing,
+        };
+    }
+
+    /// Whether a message has to wait for the answers to those before it.
+    pub(super) fn must_wait_its_turn(&self, message: &FrontendMessage) -> bool {
+        self.hatch.is_some()
+            && *message != FrontendMessage::Terminate
+            && self
+                .server
+                .as_ref()
+                .is_some_and(|server| !server.expected.is_empty())
+    }
+
+    /// Whether a message of an admin may be sent now. A tenant's may.
+    pub(super) fn clear(&mut self, message: &FrontendMessage) -> Result<Clearance, ErrorReport> {
+        let Some(hatch) = &mut self.hatch else {
+            return Ok(Clearance::Given);
+        };
+        if self.server.is_none() {
+            return Ok(Clearance::Given);
+        }
+        if let (true, Some(void)) = (runs(message), hatch.void.take()) {
+            hatch.abandon("its grant has ended");
+            return Err(void);
+        }
+        let cleared = self.clear_plan(message);
+        if let (Err(_), Some(hatch)) = (&cleared, &mut self.hatch) {
+            hatch.abandon("refused");
+        }
+        cleared
+    }
+
+    fn clear_plan(&mut self, message: &FrontendMessage) -> Result<Clearance, ErrorReport> {
+        let Some(plan) = self.plan_of(message)? else {
+            return Ok(Clearance::Given);
+        };
+        self.check_own_variable(&plan)?;
+        self.check_modes(&plan)?;
+        let Some(hatch) = &mut self.hatch else {
+            return Ok(Clearance::Given);
+        };
+        let is_sent = matches!(
+            message,
+            FrontendMessage::Execute { .. }
+                | FrontendMessage::Parse { .. }
+                | FrontendMessage::Query(_)
+        );
+        if is_sent && !matches!(hatch.ticket, Ticket::Valid) {
+            if let Some(intent) = self.intent_of(message, &plan)
+                && let Some(hatch) = &mut self.hatch
+            {
+                hatch.ticket = Ticket::Wanted(Box::new(intent));
+                return Ok(Clearance::Awaited);
+            }
+            return Ok(Clearance::Given);
+        }
+        self.keep_read_only(message, &plan)?;
+        Ok(Clearance::Given)
+    }
+
+    /// The plan that a message would run, admitted by what is in force now.
+    fn plan_of(&self, message: &FrontendMessage) -> Result<Option<Arc<Plan>>, ErrorReport> {
+        match message {
+            FrontendMessage::Bind(Bind {
+                statement: name, ..
+            })
+            | FrontendMessage::Describe(Target::Statement, name) => {
+                let statement = self.current_statement(name)?;
+                Ok(Some(Arc::clone(&statement.plan)))
+            }
+            FrontendMessage::Execute { portal, .. } => {
+                let Some(plan) = self.portals.get(portal) else {
+                    return Ok(None);
+                };
+                let is_current = |hatch: &Hatch| hatch.is_current(plan).unwrap_or(false);
+                if !self.hatch.as_deref().is_some_and(is_current) {
+                    return Err(ErrorReport::error(
+                        "42501",
+                        "this portal was opened under another grant [TN6007]",
+                    ));
+                }
+                Ok(Some(Arc::clone(plan)))
+            }
+            FrontendMessage::Parse {
+                statement,
+                sql,
+                declared_types,
+            } => self.admit_parse(statement, sql, declared_types).map(Some),
+            FrontendMessage::Query(sql) => self.admit(sql, &[]).map(Some),
+            FrontendMessage::Close(..)
+            | FrontendMessage::Copy
+            | FrontendMessage::Describe(Target::Portal, _)
+            | FrontendMessage::Flush
+            | FrontendMessage::FunctionCall
+            | FrontendMessage::Sync
+            | FrontendMessage::Terminate => Ok(None),
+        }
+    }
+
+    /// Checks the value that one of Tenantry's variables is to have.
+    fn check_own_variable(&self, plan: &Plan) -> Result<(), ErrorReport> {
+        let (Some(hatch), Some(Kind::Set { variable, value, .. })) =
+            (&self.hatch, own_variable(plan))
+        else {
+            return Ok(());
+        };
+        let invalid = || {
+            ErrorReport::error(
+                "22023",
+                format!("invalid value for parameter \"{variable}\": \"{value}\""),
+            )
+        };
+        match (variable.as_str(), value.as_str()) {
+            (BYPASS | TENANT, "") | (ON_ERROR, "" | "skip" | "stop") => Ok(()),
+            (BYPASS, name) => {
+                let leave = hatch.rules.leaves.get(name).ok_or_else(|| unknown(name))?;
+                leave.permits(&hatch.login, hatch.now)
+            }
+            (TENANT, tenant) => {
+                let leave = hatch.leave().ok_or_else(without_grant)?;
+                leave.bind(Some(tenant)).map(|_bound| ())
+            }
+            (_, _) => Err(invalid()),
+        }
+    }
+
+    /// Under a grant that only reads nobody makes a transaction that writes.
+    fn check_modes(&self, plan: &Plan) -> Result<(), ErrorReport> {
+        if !self.is_read_only() {
+            return Ok(());
+        }
+        for statement in &plan.statements {
+            let writes = match &statement.kind {
+                Kind::Set { variable, .. } | Kind::Reset { variable } => matches!(
+                    variable.as_str(),
+                    "default_transaction_read_only" | "transaction_read_only"
+                ),
+                Kind::SetTransaction | Kind::Transaction(TransactionCommand::Begin) => {
+                    parse_text(&statement.admitted)
+                        .to_ascii_lowercase()
+                        .contains("write")
+                }
+                Kind::ClearsSession | Kind::Data | Kind::Pins | Kind::Show { .. } => false,
+                Kind::Transaction(_) => false,
+            };
+            if writes {
+                return Err(ErrorReport::error(
+                    "42501",
+                    "the grant allows reading only [TN6003]",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn is_read_only(&self) -> bool {
+        self.hatch.as_ref().is_some_and(|hatch| hatch.is_read_only())
+    }
+
+    /// Makes the transaction read-only on the server, whatever a savepoint has undone.
+    fn keep_read_only(&mut self, message: &FrontendMessage, plan: &Plan) -> Result<(), ErrorReport> {
+        let begins = matches!(message, FrontendMessage::Bind(_) | FrontendMessage::Query(_));
+        let is_data = plan
+            .statements
+            .iter()
+            .any(|statement| statement.kind == Kind::Data);
+        if !begins || !is_data || !self.is_read_only() {
+            return Ok(());
+        }
+        let (Some(server), Some(hatch)) = (&mut self.server, &self.hatch) else {
+            return Ok(());
+        };
+        if hatch.status == TransactionStatus::Failed {
+            return Ok(());
+        }
+        if self.variables.in_block() {
+            server.out.housekeeping(&[Housekeeping::ReadOnly]);
+            server.expected.push_housekeeping();
+            return Ok(());
+        }
+        let known = server.state.variables.get(READ_ONLY.0);
+        if known.is_some_and(|value| value == READ_ONLY.1) {
+            return Ok(());
+        }
+        Err(ErrorReport::error(
+            "0A000",
+            "a grant that is taken outside a transaction block is in force after the next Sync [TN6010]",
+        ))
+    }
+
+    /// What the log must hold before the message is sent; nothing if no grant is in force or taken.
+    fn intent_of(&self, message: &FrontendMessage, plan: &Plan) -> Option<Intent> {
+        let hatch = self.hatch.as_ref()?;
+        let taken = match own_variable(plan) {
+            Some(Kind::Set { variable, value, .. }) if variable == BYPASS => {
+                hatch.rules.leaves.get(value)
+            }
+            Some(_) | None => None,
+        };
+        let leave = taken.or_else(|| hatch.leave())?;
+        let tenant = match &hatch.in_force {
+            InForce::Grant(_, Ok(bound)) => bound.tenant.clone(),
+            InForce::Grant(_, Err(_)) | InForce::Nothing => None,
+        };
+        let parameters = match message {
+            FrontendMessage::Execute { portal, .. } => hatch
+                .portals
+                .get(portal)
+                .map(|opened| opened.parameters.clone())
+                .unwrap_or_default(),
+            _ => Vec::new(),
+        };
+        let sent: Vec<&str> = plan
+            .statements
+            .iter()
+            .map(|statement| parse_text(&statement.admitted))
+            .collect();
+        Some(Intent {
+            leave: Arc::clone(leave),
+            tenant,
+            statement: self.text_of(message),
+            sent: sent.join(";\n"),
+            parameters,
+        })
+    }
+
+    /// The client's text that a message is about, where it is known.
+    pub(super) fn text_of(&self, message: &FrontendMessage) -> Bytes {
+        let statement = |name| self.statements.get(name).map(|known| known.sql.clone());
+        let text = match message {
+            FrontendMessage::Query(sql) | FrontendMessage::Parse { sql, .. } => {
+                Some(Bytes::copy_from_slice(sql))
+            }
+            FrontendMessage::Bind(bind) => statement(&bind.statement),
+            FrontendMessage::Describe(Target::Statement, name) => statement(name),
+            FrontendMessage::Execute { portal, .. } => self
+                .hatch
+                .as_ref()
+                .and_then(|hatch| hatch.portals.get(portal))
+                .map(|opened| opened.sql.clone()),
+            FrontendMessage::Close(..)
+            | FrontendMessage::Copy
+            | FrontendMessage::Describe(Target::Portal, _)
+            | FrontendMessage::Flush
+            | FrontendMessage::FunctionCall
+            | FrontendMessage::Sync
+            | FrontendMessage::Terminate => None,
+        };
+        text.unwrap_or_default()
+    }
+
+    /// A message of an admin was sent: its answer is wanted at once, and watched.
+    pub(super) fn note_sent(&mut self, message: &FrontendMessage) {
+        let opened = self.opened_by(message);
+        let Some(hatch) = &mut self.hatch else {
+            return;
+        };
+        if let Some((portal, opened)) = opened {
+            hatch.portals.insert(portal, opened);
+        }
+        if let (Some(server), true) = (&mut self.server, is_extended(message)) {
+            server.out.flush();
+        }
+        if !matches!(hatch.ticket, Ticket::Valid) {
+            return;
+        }
+        hatch.ticket = Ticket::None;
+        let portal = match message {
+            FrontendMessage::Execute { portal, .. } => Some(Bytes::copy_from_slice(portal)),
+            _ => None,
+        };
+        let before = portal
+            .as_ref()
+            .and_then(|portal| hatch.portals.get(portal))
+            .map_or(0, |opened| opened.rows);
+        let rows_max = hatch.leave().and_then(|leave| leave.grant.max_rows);
+        hatch.running = Some(Running {
+            rows: 0,
+            rows_max: rows_max.map(|max| max.saturating_sub(before)),
+            portal,
+            ending: Ending::Tag(String::new()),
+            cut: None,
+        });
+    }
+
+    fn opened_by(&self, message: &FrontendMessage) -> Option<(Bytes, Opened)> {
+        let FrontendMessage::Bind(bind) = message else {
+            return None;
+        };
+        let Bind { portal, statement, .. } = bind;
+        let opened = Opened {
+            sql: self.statements.get(statement)?.sql.clone(),
+            parameters: parameters(bind),
+            rows: 0,
+        };
+        Some((Bytes::copy_from_slice(portal), opened))
+    }
+
+    /// Looks whether what was recorded has been answered.
+    pub(super) fn note_answered(&mut self) {
+        let is_over = self
+            .server
+            .as_ref()
+            .is_none_or(|server| server.expected.is_empty());
+        if let (true, Some(hatch)) = (is_over, &mut self.hatch) {
+            hatch.finish();
+        }
+    }
+
+    /// What stands in the place of the tenant's parameters.
+    pub(super) fn key_for(&self, plan: &Plan) -> TenantKey {
+        let Some(hatch) = &self.hatch else {
+            return self.identity.key.clone();
+        };
+        TenantKey::Text(match own_variable(plan) {
+            Some(Kind::Show { variable }) if variable == BYPASS => hatch
+                .leave()
+                .map(|leave| leave.describe(hatch.now))
+                .unwrap_or_default(),
+            Some(Kind::Show { variable }) => {
+                self.variables.own(variable).unwrap_or_default().to_owned()
+            }
+            Some(_) | None => String::new(),
+        })
+    }
+}
+
+/// What makes every transaction of a server connection read-only.
+pub(super) const READ_ONLY: (&str, &str) = ("default_transaction_read_only", "on");
+
+/// The statement's kind, if it is about one of Tenantry's own variables.
+fn own_variable(plan: &Plan) -> Option<&Kind> {
+    let [statement] = plan.statements.as_slice() else {
+        return None;
+    };
+    let variable = match &statement.kind {
+        Kind::Reset { variable }
+        | Kind::Show { variable }
+        | Kind::Set {
+            variable,
+            scope: SetScope::Local | SetScope::Session,
+            ..
+        } => variable,
+        Kind::ClearsSession
+        | Kind::Data
+        | Kind::Pins
+        | Kind::SetTransaction
+        | Kind::Transaction(_) => return None,
+    };
+    variable
+        .starts_with(super::variables::OWN_PREFIX)
+        .then_some(&statement.kind)
+}
+
+fn runs(message: &FrontendMessage) -> bool {
+    matches!(
+        message,
+        FrontendMessage::Bind(_)
+            | FrontendMessage::Describe(..)
+            | FrontendMessage::Execute { .. }
+            | FrontendMessage::Parse { .. }
+            | FrontendMessage::Query(_)
+    )
+}
+
+fn is_extended(message: &FrontendMessage) -> bool {
+    runs(message) && !matches!(message, FrontendMessage::Query(_))
+        || matches!(message, FrontendMessage::Close(..))
+}

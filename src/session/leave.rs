@@ -1,0 +1,201 @@
+//! A grant on one upstream: what it says, and the rules that follow from it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::admission::{Admission, Numbers, Rules};
+use crate::bypass::{Grant, Sight, Validity};
+use crate::protocol::error_response::ErrorReport;
+use crate::tenant::{Classified, TableSet, TenantId, TenantKey, TenantSet, Verb};
+
+/// A grant on one upstream.
+#[derive(Debug)]
+pub struct Leave {
+    /// What its file says.
+    pub grant: Arc<Grant>,
+    /// The upstream's shared tables, and what they are to tenants; none if they are not known.
+    classified: Option<Arc<Classified>>,
+    /// The tenants of these tables that the grant names.
+    tenants: BTreeMap<TenantId, TenantKey>,
+    across: Option<Arc<Admission>>,
+    numbers: Numbers,
+}
+
+/// What a statement under a grant is admitted by.
+#[derive(Clone, Debug)]
+pub(super) struct Bound {
+    pub(super) admission: Arc<Admission>,
+    /// The one tenant that the admin is bound to.
+    pub(super) tenant: Option<TenantId>,
+}
+
+impl Leave {
+    /// A grant over these shared tables. Tenants that it does not name are left out.
+    pub fn new(
+        grant: Arc<Grant>,
+        classified: Option<Arc<Classified>>,
+        tenants: BTreeMap<TenantId, TenantKey>,
+        numbers: Numbers,
+    ) -> Self {
+        let scope = grant.scope(&tenants);
+        let across = classified.as_ref().zip(scope).map(|(classified, scope)| {
+            let under = Arc::new(classified.under(scope));
+            Arc::new(Admission::new(Rules::Bypass(under), numbers.clone()))
+        });
+        Self {
+            tenants: tenants
+                .into_iter()
+                .filter(|(tenant, _)| grant.tenants.contains(tenant))
+                .collect(),
+            grant,
+            classified,
+            across,
+            numbers,
+        }
+    }
+
+    /// The tables that it is over.
+    pub fn classified(&self) -> Option<&Arc<Classified>> {
+        self.classified.as_ref()
+    }
+
+    /// Whether nothing can be written under it.
+    pub fn is_read_only(&self) -> bool {
+        self.grant.verbs.iter().all(|verb| *verb == Verb::Select)
+    }
+
+    /// Whether who took the other one goes on with this one: only its time and its reasons differ.
+    pub fn continues(&self, other: &Self) -> bool {
+        let (new, old) = (&self.grant, &other.grant);
+        new.name == old.name
+            && new.who == old.who
+            && new.tenants == old.tenants
+            && new.tables == old.tables
+            && new.verbs == old.verbs
+            && new.max_rows == old.max_rows
+            && new.sight == old.sight
+    }
+
+    /// What decides, with the tenant that `tenantry.tenant` names.
+    pub(super) fn bind(&self, tenant: Option<&str>) -> Result<Bound, ErrorReport> {
+        match (&self.across, self.grant.sight) {
+            (Some(admission), Sight::Across) => Ok(Bound {
+                admission: Arc::clone(admission),
+                tenant: None,
+            }),
+            (None, Sight::Across) => Err(ErrorReport::error(
+                "57P03",
+                "what the tables of the upstream look like is not known yet",
+            )),
+            (_, Sight::AsTenant) => self.bind_to(tenant.unwrap_or_default()),
+        }
+    }
+
+    fn bind_to(&self, tenant: &str) -> Result<Bound, ErrorReport> {
+        let unbound = || {
+            ErrorReport::error("42501", "this grant shows one tenant at a time [TN6009]")
+                .with_hint("Choose one of its tenants: SET tenantry.tenant = '..'.")
+        };
+        let known = |tenant: &TenantId| self.tenants.get(tenant);
+        let tenant = TenantId::parse(tenant).map_err(|_invalid| unbound())?;
+        let scope = known(&tenant).and_then(|key| self.grant.scope_as(&tenant, key));
+        let (Some(classified), Some(scope)) = (&self.classified, scope) else {
+            return Err(unbound());
+        };
+        let rules = Rules::Bypass(Arc::new(classified.under(scope)));
+        Ok(Bound {
+            admission: Arc::new(Admission::new(rules, self.numbers.clone())),
+            tenant: Some(tenant),
+        })
+    }
+
+    /// Whether it can be taken by this login now.
+    pub(super) fn permits(&self, login: &str, now: Duration) -> Result<(), ErrorReport> {
+        let refused = |what: &str| {
+            let name = &self.grant.name;
+            ErrorReport::error("42501", format!("grant \"{name}\" {what} [TN6006]"))
+        };
+        if !self.grant.is_for(login) {
+            return Err(unknown(&self.grant.name));
+        }
+        match self.grant.validity(now) {
+            Validity::Valid => Ok(()),
+            Validity::Expired => Err(refused("has expired")),
+            Validity::NotYet => Err(refused("is not valid yet")),
+        }
+    }
+
+    /// What SHOW tells of it.
+    pub(super) fn describe(&self, now: Duration) -> String {
+        let grant = &self.grant;
+        let verbs: Vec<String> = grant.verbs.iter().map(ToString::to_string).collect();
+        let tables = match &grant.tables {
+            TableSet::All => "all tables".to_owned(),
+            TableSet::Listed(tables) => {
+                let names: Vec<String> = tables.iter().map(ToString::to_string).collect();
+                names.join(", ")
+            }
+        };
+        let tenants = match &grant.tenants {
+            TenantSet::All => "all tenants".to_owned(),
+            TenantSet::Listed(tenants) => {
+                let names: Vec<String> = tenants.iter().map(ToString::to_string).collect();
+                names.join(", ")
+            }
+        };
+        let sight = match grant.sight {
+            Sight::Across => "",
+            Sight::AsTenant => ", as one tenant at a time",
+        };
+        let rows = grant
+            .max_rows
+            .map(|rows| format!(", at most {rows} rows"))
+            .unwrap_or_default();
+        let left = grant.expires.saturating_sub(now);
+        format!(
+            "{}: {} on {tables} of {tenants}{sight}{rows}; {} left",
+            grant.name,
+            verbs.join(", "),
+            spoken(left)
+        )
+    }
+}
+
+/// What is said of a grant that does not exist, and of one that is for others.
+pub(super) fn unknown(name: &str) -> ErrorReport {
+    ErrorReport::error(
+        "42501",
+        format!("grant \"{name}\" is not open to this login [TN6006]"),
+    )
+    .with_hint("A grant is a file in the directory grants/, which names who may take it.")
+}
+
+fn spoken(left: Duration) -> String {
+    let seconds = left.as_secs();
+    let (days, hours) = (seconds / 86_400, seconds / 3_600 % 24);
+    let (minutes, rest) = (seconds / 60 % 60, seconds % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{rest} s"),
+        (0, 0, _) => format!("{minutes} min {rest} s"),
+        (0, _, _) => format!("{hours} h {minutes} min"),
+        (_, _, _) => format!("{days} d {hours} h"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_is_told_in_words() {
+        for (seconds, expected) in [
+            (0, "0 s"),
+            (61, "1 min 1 s"),
+            (3_660, "1 h 1 min"),
+            (90_000, "1 d 1 h"),
+        ] {
+            assert_eq!(spoken(Duration::from_secs(seconds)), expected);
+        }
+    }
+}

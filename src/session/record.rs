@@ -1,0 +1,118 @@
+//! What a session has to tell the audit log.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::leave::Leave;
+use crate::bypass::{Ending, GrantEnd, ParameterFormat, SentParameter};
+use crate::protocol::frontend::Bind;
+use crate::tenant::TenantId;
+
+/// A statement of an admin that is about to be sent. It must be on disk before.
+#[derive(Clone, Debug)]
+pub struct Intent {
+    /// The grant in force, or the one that the statement takes.
+    pub leave: Arc<Leave>,
+    /// The one tenant that the admin is bound to.
+    pub tenant: Option<TenantId>,
+    /// The text, as the client sent it.
+    pub statement: Bytes,
+    /// The text that the server will run.
+    pub sent: String,
+    /// The values that it is executed with.
+    pub parameters: Vec<SentParameter>,
+}
+
+/// A statement that was not sent.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Refused {
+    /// The SQLSTATE that it was answered.
+    pub sqlstate: &'static str,
+    /// The message, which ends with the stable code.
+    pub message: String,
+    /// The client's text, where there is one.
+    pub statement: Bytes,
+}
+
+/// What happened in an admin's session.
+#[derive(Clone, Debug)]
+pub enum HatchEvent {
+    /// A grant is no longer in force.
+    Ended(Arc<Leave>, GrantEnd),
+    /// What the last [`Intent`] was about is over.
+    Outcome {
+        /// How many rows the client got, or the command counted.
+        rows: u64,
+        /// How it ended.
+        ending: Ending,
+    },
+    /// A grant came into force.
+    Taken(Arc<Leave>),
+}
+
+/// The values of a Bind, each with its own format.
+pub(super) fn parameters(bind: &Bind) -> Vec<SentParameter> {
+    let mut rest: &[u8] = &bind.values;
+    let mut parameters = Vec::with_capacity(bind.parameters);
+    for number in 0..bind.parameters {
+        let format = match bind.parameter_formats.as_slice() {
+            [] => 0,
+            [all] => *all,
+            each => each.get(number).copied().unwrap_or_default(),
+        };
+        let format = if format == 0 {
+            ParameterFormat::Text
+        } else {
+            ParameterFormat::Binary
+        };
+        let Some((length, behind)) = rest.split_first_chunk::<4>() else {
+            break;
+        };
+        let value = match usize::try_from(i32::from_be_bytes(*length)) {
+            Ok(length) => {
+                let (value, behind) = behind.split_at_checked(length).unwrap_or((behind, &[]));
+                rest = behind;
+                Some(value)
+            }
+            Err(_null) => {
+                rest = behind;
+                None
+            }
+        };
+        parameters.push(SentParameter::new(format, value));
+    }
+    parameters
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_told_apart() {
+        let mut bind = Bind {
+            portal: Bytes::new(),
+            statement: Bytes::new(),
+            parameter_formats: vec![0, 1, 0],
+            parameters: 3,
+            values: Bytes::from_static(b"\0\0\0\x02ab\0\0\0\x01\x07\xff\xff\xff\xff"),
+            result_formats: Bytes::new(),
+        };
+        let value = |format, value| SentParameter::new(format, value);
+        assert_eq!(
+            parameters(&bind),
+            [
+                value(ParameterFormat::Text, Some(&b"ab"[..])),
+                value(ParameterFormat::Binary, Some(&[7])),
+                SentParameter::Null
+            ]
+        );
+        bind.parameter_formats = vec![1];
+        let binary = value(ParameterFormat::Binary, Some(&b"ab"[..]));
+        assert_eq!(parameters(&bind)[0], binary);
+        bind.parameter_formats = Vec::new();
+        let text = value(ParameterFormat::Text, Some(&[7]));
+        assert_eq!(parameters(&bind)[1], text);
+    }
+}
