@@ -9,6 +9,7 @@
 //! ```
 
 pub mod admitted;
+pub mod audit;
 pub mod bypass;
 pub mod catalog;
 pub mod cli;

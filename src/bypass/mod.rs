@@ -5,7 +5,18 @@
 //! # Invariants
 //! 1. No [`BypassedStatement`] exists without a grant; grants are not read yet, so none exists.
 
+mod record;
+mod shape;
+mod timestamp;
+
 use std::convert::Infallible;
+
+pub use record::{
+    AdminSession, AllNames, AuditRecord, Ending, GrantEnd, Names, NoHash, ParameterFormat,
+    RecordedGrant, RecordedScope, SentParameter, SentText, Sha256Hash, Shape,
+};
+pub use shape::shape;
+pub use timestamp::{NoTimestamp, Timestamp};
 
 /// A statement that a grant allows. It cannot be made yet.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]

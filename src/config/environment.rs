@@ -58,6 +58,11 @@ impl<'a> Environment<'a> {
         }
     }
 
+    /// A file that is named relative to the directory.
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
     /// A secret that is shown to a server. Where the files are only looked at, an empty one stands
     /// for one that cannot be read.
     pub(super) fn server_secret(&self, table: &mut Table<'_>, key: &'static str) -> Option<Secret> {

@@ -32,8 +32,8 @@ pub use environment::MissingSecret;
 pub use fault::{Effect, Fault, Object, Place};
 pub use secret::{ScramVerifier, Secret};
 pub use types::{
-    Config, Credentials, Isolation, Limits, Listen, Login, LoginRole, LoginSecret, Pool, PoolMode,
-    Tenant, TenantSet, TenantState, Upstream, UpstreamAddress,
+    Audit, Config, Credentials, Isolation, Limits, Listen, Login, LoginRole, LoginSecret, Pool,
+    PoolMode, Tenant, TenantSet, TenantState, Upstream, UpstreamAddress,
 };
 
 use environment::Environment;

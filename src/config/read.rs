@@ -57,6 +57,7 @@ pub(super) fn read(directory: &Path, environment: &Environment<'_>) -> Config {
             server.listen
         },
         pool: server.pool,
+        audit: server.audit,
         tenants: usable_tenants(tenants, &stopped, &upstreams),
         upstreams,
         logins: usable(server.logins, &stopped, Object::Login, |it| it.login),

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use toml::de::DeValue;
@@ -11,7 +12,7 @@ use super::fault::Object;
 use super::secret::ScramVerifier;
 use super::table::{Placed, Table};
 use super::types::{
-    Credentials, Listen, Login, LoginRole, LoginSecret, Pool, PoolMode, TenantSet, Upstream,
+    Audit, Credentials, Listen, Login, LoginRole, LoginSecret, Pool, PoolMode, TenantSet, Upstream,
     UpstreamAddress,
 };
 use super::values::{DURATION, duration, upstream_address};
@@ -22,6 +23,7 @@ use crate::tenant::TenantId;
 pub(super) struct Server {
     pub(super) listen: Listen,
     pub(super) pool: Pool,
+    pub(super) audit: Option<Audit>,
     pub(super) upstreams: BTreeMap<String, DeclaredUpstream>,
     pub(super) logins: BTreeMap<String, DeclaredLogin>,
 }
@@ -50,6 +52,8 @@ const DEFAULT_POOL: Pool = Pool {
 };
 
 const CONNECTIONS_MAX: u64 = 100_000;
+const ROTATE_BYTES: RangeInclusive<u64> = 64 * 1024..=1024 * 1024 * 1024 * 1024;
+const ROTATE_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
 
 /// What holds where the file cannot be read.
 pub(super) fn nothing() -> Server {
@@ -58,6 +62,7 @@ pub(super) fn nothing() -> Server {
             addresses: Vec::new(),
         },
         pool: DEFAULT_POOL,
+        audit: None,
         upstreams: BTreeMap::new(),
         logins: BTreeMap::new(),
     }
@@ -68,6 +73,9 @@ pub(super) fn read(mut file: Table<'_>, environment: &Environment<'_>) -> Server
     file.demand("listen", "[listen] address = [\"127.0.0.1:6432\"]");
     let listen = file.table("listen").map(listen);
     let pool = file.table("pool").map(pool);
+    let audit = file
+        .table("audit")
+        .and_then(|table| audit(table, environment));
     no_effect_yet(&mut file);
     let mut upstreams = BTreeMap::new();
     for mut table in file.tables("upstream") {
@@ -91,6 +99,7 @@ pub(super) fn read(mut file: Table<'_>, environment: &Environment<'_>) -> Server
     Server {
         listen: listen.unwrap_or(nothing.listen),
         pool: pool.unwrap_or(DEFAULT_POOL),
+        audit,
         upstreams,
         logins,
     }
@@ -205,13 +214,17 @@ fn no_effect_yet(file: &mut Table<'_>) {
         admin.no_effect("http", "metrics, health and the web page");
         admin.finish();
     }
-    if let Some(mut audit) = file.table("audit") {
-        audit.no_effect(
-            "file",
-            "the audit log; without it there is no escape hatch either",
-        );
-        audit.finish();
-    }
+}
+
+/// The file is relative to the configuration directory; an absolute one stays where it is.
+fn audit(mut table: Table<'_>, environment: &Environment<'_>) -> Option<Audit> {
+    let file = table.required("file", "file = \"audit/audit.jsonl\"");
+    let rotate_bytes = table.number("rotate_bytes", ROTATE_BYTES);
+    table.finish();
+    Some(Audit {
+        file: environment.path(&file?.value),
+        rotate_bytes: rotate_bytes.map_or(ROTATE_BYTES_DEFAULT, |number| number.value),
+    })
 }
 
 fn upstream(mut table: Table<'_>, name: &str, environment: &Environment<'_>) -> DeclaredUpstream {

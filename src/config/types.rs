@@ -18,6 +18,8 @@ pub struct Config {
     pub listen: Listen,
     /// How server connections are pooled.
     pub pool: Pool,
+    /// Where the audit log is written; without one there is no escape hatch.
+    pub audit: Option<Audit>,
     /// The PostgreSQL clusters, by name.
     pub upstreams: BTreeMap<String, Upstream>,
     /// Who may log in, by name.
@@ -61,6 +63,15 @@ pub struct Pool {
     pub idle_timeout: Duration,
     /// `max_lifetime`: after it a server connection is closed when it is next idle.
     pub max_lifetime: Duration,
+}
+
+/// Where the audit log is written.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Audit {
+    /// `file`
+    pub file: PathBuf,
+    /// `rotate_bytes`: from this length on a new file is begun.
+    pub rotate_bytes: u64,
 }
 
 /// Where a cluster listens.

@@ -1,0 +1,172 @@
+//! Reading a file of the log, record by record.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Seek};
+
+use sha2::{Digest, Sha256};
+
+use super::LINE_BYTES_MAX;
+use super::chain::{self, Anchor, Entry};
+use crate::bypass::{AuditRecord, Sha256Hash};
+
+/// One record of a file.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Record<'a> {
+    /// The line, without its line feed.
+    pub(super) line: &'a [u8],
+    pub(super) anchor: Anchor,
+    /// Where the line ends.
+    pub(super) end: u64,
+    /// The bytes before it that are no record and that it seals; 0 if there are none.
+    pub(super) sealed: u64,
+}
+
+/// What a file ends with.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct End {
+    /// The last record.
+    pub(super) last: Anchor,
+    /// Where its line ends.
+    pub(super) length: u64,
+    /// Its line's number, from 1; 0 if there is none.
+    pub(super) lines: u64,
+    /// Bytes behind it that are no record and that no record seals.
+    pub(super) torn: Option<Torn>,
+}
+
+/// Bytes that are no record, where one was expected.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Torn {
+    /// How many, without a line feed at their end.
+    pub(super) bytes: u64,
+    /// Their hash.
+    pub(super) sha256: Sha256Hash,
+    /// Whether a line feed ends them.
+    pub(super) ends_line: bool,
+}
+
+impl Torn {
+    /// The record that seals them.
+    pub(super) fn seal(&self) -> AuditRecord {
+        AuditRecord::Sealed {
+            bytes: self.bytes,
+            sha256: self.sha256,
+        }
+    }
+}
+
+/// Goes through a file. What does not follow from the record before is torn, up to a record that does
+/// follow and that seals exactly these bytes.
+pub(super) fn walk(
+    reader: &mut dyn BufRead,
+    before: Anchor,
+    visit: &mut dyn FnMut(Record<'_>) -> io::Result<()>,
+) -> io::Result<End> {
+    let mut end = End {
+        last: before,
+        length: 0,
+        lines: 0,
+        torn: None,
+    };
+    let mut tear = Tear::default();
+    let mut position: u64 = 0;
+    let mut lines: u64 = 0;
+    let mut chunk = Vec::new();
+    while read_line(reader, &mut chunk)? {
+        position += count(&chunk);
+        let line = chunk.strip_suffix(b"\n");
+        lines += u64::from(line.is_some());
+        let record = line.and_then(|line| Some((line, chain::follows(&end.last, line)?)));
+        let torn = record.and_then(|_| tear.torn());
+        match record {
+            Some((line, anchor)) if is_in_place(line, torn.as_ref()) => {
+                visit(Record {
+                    line,
+                    anchor,
+                    end: position,
+                    sealed: torn.map_or(0, |torn| torn.bytes),
+                })?;
+                end.last = anchor;
+                end.length = position;
+                end.lines = lines;
+                tear = Tear::default();
+            }
+            Some(_) | None => tear.push(&chunk),
+        }
+    }
+    end.torn = tear.torn();
+    Ok(end)
+}
+
+/// The anchor before a file, according to its first line; the reader is put back to its beginning. Only
+/// the first file of a log can begin with something torn.
+pub(super) fn before(reader: &mut BufReader<File>) -> io::Result<Anchor> {
+    let mut first = Vec::new();
+    read_line(reader, &mut first)?;
+    reader.rewind()?;
+    let first = first.strip_suffix(b"\n").unwrap_or(&first);
+    Ok(chain::before_file(first).unwrap_or(Anchor::START))
+}
+
+/// Whether a record may stand here: one that seals stands behind exactly the bytes that it names, and
+/// nothing else stands behind torn bytes.
+fn is_in_place(line: &[u8], torn: Option<&Torn>) -> bool {
+    // The tag follows the time at once; in a text, its quotes would be escaped.
+    const TAG: &[u8] = b"\"event\":\"sealed\"";
+    const FIELDS_BEFORE_MAX: usize = 200;
+    let begin = line.get(..FIELDS_BEFORE_MAX).unwrap_or(line);
+    let seals = begin.windows(TAG.len()).any(|window| window == TAG);
+    match (seals, torn) {
+        (false, None) => true,
+        (true, Some(torn)) => {
+            let entry: Option<Entry> = serde_json::from_slice(line).ok();
+            entry.is_some_and(|entry| entry.record == torn.seal())
+        }
+        (false, Some(_)) | (true, None) => false,
+    }
+}
+
+/// A line with its line feed, or what there is of one; false at the end of the file. A longer one than
+/// any record comes in parts, none of which is one.
+fn read_line(reader: &mut dyn BufRead, chunk: &mut Vec<u8>) -> io::Result<bool> {
+    chunk.clear();
+    let limit = u64::try_from(LINE_BYTES_MAX).unwrap_or(u64::MAX);
+    reader.take(limit).read_until(b'\n', chunk)?;
+    Ok(!chunk.is_empty())
+}
+
+/// Bytes that are torn, without the line feed that ends them.
+#[derive(Debug, Default)]
+struct Tear {
+    hash: Sha256,
+    bytes: u64,
+    ends_line: bool,
+    is_open: bool,
+}
+
+impl Tear {
+    fn push(&mut self, chunk: &[u8]) {
+        if std::mem::take(&mut self.ends_line) {
+            self.hash.update(b"\n");
+            self.bytes += 1;
+        }
+        let line = chunk.strip_suffix(b"\n");
+        self.ends_line = line.is_some();
+        let bytes = line.unwrap_or(chunk);
+        self.hash.update(bytes);
+        self.bytes += count(bytes);
+        self.is_open = true;
+    }
+
+    fn torn(&self) -> Option<Torn> {
+        self.is_open.then(|| Torn {
+            bytes: self.bytes,
+            sha256: Sha256Hash(self.hash.clone().finalize().into()),
+            ends_line: self.ends_line,
+        })
+    }
+}
+
+fn count(bytes: &[u8]) -> u64 {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
+}
