@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::context::Context;
-use super::converse::{Route, converse, destination};
+use super::converse::{Route, converse, destination, main_database};
 use super::identity::{Actor, actor};
 use super::parameters::{Requested, initial_variables, requested};
 use crate::config::{Isolation, Limits, Login};
@@ -18,7 +18,6 @@ use crate::protocol::startup::Startup;
 use crate::registry::Snapshot;
 use crate::session::{Identity, Session, Variables};
 use crate::tenant::TenantKey;
-use crate::upstream::Target;
 
 /// As PostgreSQL's `authentication_timeout`.
 const AUTHENTICATION_TIMEOUT: Duration = Duration::from_mins(1);
@@ -167,10 +166,12 @@ impl Newcomer {
             session: self.context.numbers.next(),
             key: route.key.clone(),
         };
-        Ok(Box::new(Welcome {
-            session: Session::new(identity, variables, reported),
-            route,
-        }))
+        let mut session = Session::new(identity, variables, reported);
+        if let Actor::Admin { upstream } = &route.actor {
+            let rules = self.context.admin_rules(&snapshot, upstream);
+            session.open_hatch(self.login.name.clone(), rules);
+        }
+        Ok(Box::new(Welcome { session, route }))
     }
 
     /// Where the actor's statements go, and with what bounds.
@@ -184,12 +185,7 @@ impl Newcomer {
                     .get(upstream)
                     .ok_or_else(unknown)?;
                 Ok(Route {
-                    target: Target {
-                        upstream: upstream.name.clone(),
-                        address: upstream.address.clone(),
-                        database: upstream.database.clone(),
-                        credentials: upstream.credentials.clone(),
-                    },
+                    target: main_database(upstream),
                     connections_max: upstream.connections_max,
                     settings: std::collections::BTreeMap::new(),
                     limits: Limits::default(),
@@ -241,6 +237,7 @@ impl Newcomer {
             session,
             route,
             registration,
+            address,
             context: self.context,
             stopped: self.stopped,
         })

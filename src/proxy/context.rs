@@ -2,13 +2,17 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use quick_cache::sync::Cache;
 
+use super::hatch::admin_rules;
+use crate::audit::{AuditSettings, AuditSink, wall_clock};
+use crate::config::Audit;
 use crate::net::scram::Verifiers;
-use crate::registry::Registry;
-use crate::session::{Admission, Numbers, Rules};
+use crate::registry::{Registry, Snapshot};
+use crate::session::{AdminRules, Admission, Numbers, Rules};
 use crate::tenant::TenantId;
 use crate::upstream::{Cancels, Pools};
 use crate::verify::Reach;
@@ -31,14 +35,21 @@ pub(super) struct Context {
     pub(super) verifiers: Verifiers,
     pub(super) numbers: Numbers,
     pub(super) greetings: Greetings,
+    /// The audit log, if there is one.
+    pub(super) audit: Option<AuditSink>,
+    /// By upstream: what admins may do there, and in which version of the snapshot.
+    admin_rules: Mutex<HashMap<String, (u64, AdminRules)>>,
     admissions: Mutex<Admissions>,
     connections: Mutex<HashMap<TenantId, u32>>,
 }
 
 impl Context {
     pub(super) fn new(registry: Arc<Registry>) -> Self {
+        let audit = open_audit(registry.snapshot().config().audit.as_ref());
         Self {
             registry,
+            audit,
+            admin_rules: Mutex::default(),
             pools: Pools::default(),
             cancels: Cancels::default(),
             verifiers: Verifiers::new(rand::random()),
@@ -54,7 +65,7 @@ impl Context {
     pub(super) fn admission(&self, upstream: &str, rules: &Rules) -> Arc<Admission> {
         let place = match rules {
             Rules::Own(reach) => (String::new(), Some(*reach)),
-            Rules::Shared(_) => (upstream.to_owned(), None),
+            Rules::Bypass(_) | Rules::Closed(_) | Rules::Shared(_) => (upstream.to_owned(), None),
         };
         let mut admissions = self.admissions.lock();
         match admissions.get(&place) {
@@ -63,6 +74,19 @@ impl Context {
                 let admission = Arc::new(Admission::new(rules.clone(), self.numbers.clone()));
                 admissions.insert(place, Arc::clone(&admission));
                 admission
+            }
+        }
+    }
+
+    /// What admins may do on an upstream.
+    pub(super) fn admin_rules(&self, snapshot: &Snapshot, upstream: &str) -> AdminRules {
+        let mut known = self.admin_rules.lock();
+        match known.get(upstream) {
+            Some((version, rules)) if *version == snapshot.version() => rules.clone(),
+            Some(_) | None => {
+                let rules = admin_rules(snapshot, upstream, &self.numbers);
+                known.insert(upstream.to_owned(), (snapshot.version(), rules.clone()));
+                rules
             }
         }
     }
@@ -83,6 +107,26 @@ impl Context {
             context: Arc::clone(self),
             tenant: tenant.clone(),
         })
+    }
+}
+
+/// How long after a failure the audit log is tried again.
+const AUDIT_RETRY: Duration = Duration::from_secs(1);
+
+fn open_audit(settings: Option<&Audit>) -> Option<AuditSink> {
+    let Audit { file, rotate_bytes } = settings?;
+    let opened = AuditSink::open(AuditSettings {
+        file: file.clone(),
+        rotate_bytes: *rotate_bytes,
+        clock: wall_clock,
+        retry_after: AUDIT_RETRY,
+    });
+    match opened {
+        Ok(sink) => Some(sink),
+        Err(error) => {
+            tracing::error!(%error, "there is no audit log: admins can take no grant");
+            None
+        }
     }
 }
 

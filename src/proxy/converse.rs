@@ -2,16 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 
 use super::context::{Context, Counted};
+use super::hatch::{Witness, note_refused_tenant, now};
 use super::identity::Actor;
 use super::relay::{Event, poll_relay};
-use crate::config::{Isolation, Limits, LoginRole};
+use crate::bypass::{AdminSession, GrantEnd};
+use crate::config::{Isolation, Limits, LoginRole, Upstream};
 use crate::net::handshake::ClientStream;
 use crate::protocol::backend::{
     TransactionStatus, backend_key_data, parameter_status, ready_for_query,
@@ -20,7 +24,7 @@ use crate::protocol::error_response::ErrorReport;
 use crate::registry::{Served, Snapshot};
 use crate::session::{Condition, Rules, Session, Variables};
 use crate::tenant::{TenantId, TenantKey};
-use crate::upstream::{AcquireError, Borrowed, ConnectError, Pool, Registration, Target};
+use crate::upstream::{AcquireError, Borrowed, ConnectError, Pool, Registration, Target, Users};
 use crate::verify::Reach;
 
 /// How often an unfit server connection is exchanged for another.
@@ -51,9 +55,14 @@ impl Route {
 
     fn pool(&self, context: &Context) -> Arc<Pool> {
         let snapshot = context.registry.snapshot();
+        let users = match &self.actor {
+            Actor::Admin { .. } => Users::Admins,
+            Actor::Tenant(_) => Users::Tenants,
+        };
+        let settings = &snapshot.config().pool;
         context
             .pools
-            .pool(&self.target, &snapshot.config().pool, self.connections_max)
+            .pool(&self.target, users, settings, self.connections_max)
     }
 
     /// What a client that begins with these variables is told by `ParameterStatus`: what a server says
@@ -112,6 +121,7 @@ pub(super) struct Conversation {
     pub(super) session: Session,
     pub(super) route: Route,
     pub(super) registration: Registration,
+    pub(super) address: SocketAddr,
     pub(super) context: Arc<Context>,
     pub(super) stopped: watch::Receiver<bool>,
 }
@@ -138,10 +148,54 @@ pub(super) async fn converse(mut conversation: Conversation) -> u64 {
         version: None,
         borrowed: None,
         refused: 0,
+        witness: witness(&conversation),
         conversation,
     };
+    if let (Some(witness), Actor::Admin { upstream }) =
+        (&running.witness, &running.conversation.route.actor)
+    {
+        witness.logged_in(upstream).await;
+    }
     running.run().await;
     running.refused
+}
+
+fn witness(conversation: &Conversation) -> Option<Witness> {
+    let login = &conversation.route.login;
+    match &conversation.route.actor {
+        Actor::Admin { .. } => Some(Witness::new(
+            conversation.context.audit.clone(),
+            AdminSession {
+                who: login.clone(),
+                login: login.clone(),
+                client: conversation.address.to_string(),
+                session: conversation.registration.key.process,
+            },
+        )),
+        Actor::Tenant(_) => None,
+    }
+}
+
+/// Returns when the grant in force ends, or the files are read anew.
+async fn grant_may_end(ends_at: Option<Duration>, mut changes: watch::Receiver<u64>) {
+    let ends = async {
+        match ends_at {
+            // A little later, so that it has ended by then.
+            Some(end) => {
+                let left = end.saturating_sub(now()) + Duration::from_millis(1);
+                tokio::time::sleep(left).await;
+            }
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = ends => {}
+        changed = changes.changed() => {
+            if changed.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
 }
 
 /// Whether somebody still waits.
@@ -172,6 +226,8 @@ struct Running {
     version: Option<u64>,
     borrowed: Option<Borrowed>,
     refused: u64,
+    /// An admin's session is written down.
+    witness: Option<Witness>,
 }
 
 impl Running {
@@ -185,20 +241,19 @@ impl Running {
                     "terminating connection due to administrator command",
                 ));
             }
-            let event = if stopping {
-                self.relay().await
-            } else {
-                tokio::select! {
-                    biased;
-                    event = self.relay() => event,
-                    _ = stopped.changed() => {
-                        stopping = true;
-                        continue;
-                    }
+            let may_end = self.grant_may_end();
+            let event = tokio::select! {
+                biased;
+                event = self.relay() => event,
+                _ = stopped.changed(), if !stopping => {
+                    stopping = true;
+                    continue;
                 }
+                () = may_end => continue,
             };
-            self.log_refusals();
+            self.log_refusals().await;
             match event {
+                Event::Hatch => self.serve_hatch().await,
                 Event::Finished => self.give_back().await,
                 Event::WantsServer => {
                     if self.borrow().await == Client::Gone {
@@ -217,9 +272,53 @@ impl Running {
                 Event::Ended | Event::ClientGone => break,
             }
         }
+        if let Some(witness) = &mut self.witness {
+            let why = if stopping {
+                GrantEnd::ProxyStopped
+            } else {
+                GrantEnd::Disconnect
+            };
+            witness.leaves(&mut self.conversation.session, why).await;
+        }
         if self.borrowed.is_some() {
             // What still runs would hold its locks until it notices.
             self.conversation.registration.cancel_and_rest().await;
+        }
+    }
+
+    /// Nothing is waited for where no grant can end.
+    fn grant_may_end(&self) -> impl Future<Output = ()> + use<> {
+        let watched = self.witness.as_ref().map(|_witness| {
+            let ends_at = self.conversation.session.grant_ends_at();
+            (ends_at, self.conversation.context.registry.changes())
+        });
+        async {
+            match watched {
+                Some((ends_at, changes)) => grant_may_end(ends_at, changes).await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Cancels what must not go on, and writes down what happened and what is about to.
+    async fn serve_hatch(&mut self) {
+        let Conversation {
+            session,
+            registration,
+            context,
+            ..
+        } = &mut self.conversation;
+        if session.take_cancel() {
+            let key = &registration.key;
+            context.cancels.cancel(key.process, &key.secret).await;
+        }
+        let Some(witness) = &mut self.witness else {
+            return;
+        };
+        witness.tell(session).await;
+        if let Some(intent) = session.intent() {
+            let recorded = witness.record(intent).await;
+            session.recorded(recorded);
         }
     }
 
@@ -300,15 +399,33 @@ impl Running {
         }
     }
 
-    fn log_refusals(&mut self) {
+    async fn log_refusals(&mut self) {
+        let grant = self.conversation.session.grant().map(str::to_owned);
         for refusal in self.conversation.session.take_refusals() {
             self.refused += 1;
-            let route = &self.conversation.route;
+            let Conversation {
+                route,
+                context,
+                address,
+                ..
+            } = &self.conversation;
+            let tenant = route.tenant_name();
             tracing::info!(
-                tenant = route.tenant_name(),
+                tenant,
                 login = route.login,
-                "refused: {refusal}"
+                "refused: {} {}",
+                refusal.sqlstate,
+                refusal.message
             );
+            match (&self.witness, &context.audit) {
+                (Some(witness), _) => witness.refused(&refusal, grant.clone()).await,
+                (None, Some(sink)) => {
+                    let address = address.to_string();
+                    let whose = (tenant.as_str(), route.login.as_str(), address.as_str());
+                    note_refused_tenant(sink, whose, &refusal);
+                }
+                (None, None) => {}
+            }
         }
     }
 }
@@ -365,16 +482,20 @@ pub(super) fn destination(served: &Served<'_>) -> Option<(Target, Rules)> {
 /// Puts the session under the newest catalog and policy; ends it if it may not go on.
 fn follow(context: &Context, route: &mut Route, version: &mut Option<u64>, session: &mut Session) {
     let snapshot = context.registry.snapshot();
+    if matches!(route.actor, Actor::Admin { .. }) {
+        session.set_time(now());
+    }
     if *version == Some(snapshot.version()) {
         return;
     }
     let first = version.replace(snapshot.version()).is_none();
-    let Actor::Tenant(tenant) = &route.actor else {
-        session.deny(
-            ErrorReport::error("42501", "an admin login can do nothing without a grant")
-                .with_hint("Grants are not supported yet."),
-        );
-        return;
+    let tenant = match &route.actor {
+        Actor::Admin { upstream } => {
+            let upstream = upstream.clone();
+            follow_admin(context, (&snapshot, &upstream), route, session);
+            return;
+        }
+        Actor::Tenant(tenant) => tenant,
     };
     match rules(&snapshot, tenant, route) {
         Some(rules) => {
@@ -386,5 +507,42 @@ fn follow(context: &Context, route: &mut Route, version: &mut Option<u64>, sessi
             "57P01",
             "terminating connection: the tenant is no longer served",
         )),
+    }
+}
+
+/// Puts an admin's session under the newest grants; ends it if the login is no admin's any more, or the
+/// upstream is elsewhere.
+fn follow_admin(
+    context: &Context,
+    (snapshot, name): (&Snapshot, &str),
+    route: &Route,
+    session: &mut Session,
+) {
+    let config = snapshot.config();
+    let is_admin = config
+        .logins
+        .get(&route.login)
+        .is_some_and(|login| login.role == LoginRole::Admin);
+    let same = config
+        .upstreams
+        .get(name)
+        .is_some_and(|upstream| main_database(upstream) == route.target);
+    if is_admin && same {
+        session.set_admin_rules(context.admin_rules(snapshot, name));
+    } else {
+        session.end(&ErrorReport::fatal(
+            "57P01",
+            "terminating connection: the login is no longer open here",
+        ));
+    }
+}
+
+/// The database of the shared tables.
+pub(super) fn main_database(upstream: &Upstream) -> Target {
+    Target {
+        upstream: upstream.name.clone(),
+        address: upstream.address.clone(),
+        database: upstream.database.clone(),
+        credentials: upstream.credentials.clone(),
     }
 }

@@ -10,6 +10,8 @@
 //! 3. A client's tenant is found after its authentication, from what its login may be, and every
 //!    failure to find one looks the same.
 //! 4. A server connection whose future was dropped is closed.
+//! 5. A statement of an admin is released to its server only after its record is on disk; without a log
+//!    there is no escape hatch, and tenants go on.
 //!
 //! # Not here
 //! What a message means: [`crate::session`]. What a statement becomes: [`crate::isolate`].
@@ -17,6 +19,7 @@
 mod client;
 mod context;
 mod converse;
+mod hatch;
 mod identity;
 mod parameters;
 mod relay;

@@ -19,12 +19,12 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use thiserror::Error;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 
 pub use snapshot::{Served, SharedTables, Snapshot, Unavailable};
 
 use crate::catalog::Catalog;
-use crate::config::{self, Config, Effect, Fault, Isolation, MissingSecret};
+use crate::config::{self, Config, Effect, Fault, Isolation, LoginRole, MissingSecret};
 use crate::tenant::Classified;
 use crate::upstream::{IntrospectError, introspect};
 
@@ -57,6 +57,8 @@ pub enum ReloadError {
 pub struct Registry {
     directory: PathBuf,
     current: ArcSwap<Snapshot>,
+    /// Tells the newest version.
+    changes: watch::Sender<u64>,
     /// Held while a new state is made, so that two do not overtake each other.
     changing: Mutex<()>,
 }
@@ -88,6 +90,7 @@ impl Registry {
         Ok(Self {
             directory: directory.to_owned(),
             current: ArcSwap::from_pointee(snapshot),
+            changes: watch::Sender::new(1),
             changing: Mutex::new(()),
         })
     }
@@ -95,6 +98,17 @@ impl Registry {
     /// The current state.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.current.load_full()
+    }
+
+    /// Tells whenever a new state is there.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    fn publish(&self, snapshot: Arc<Snapshot>) {
+        let version = snapshot.version();
+        self.current.store(snapshot);
+        self.changes.send_replace(version);
     }
 
     /// Reads the directory and the databases again, and puts the new state in place of the old one
@@ -132,7 +146,9 @@ impl Registry {
             let tables = match catalog {
                 Ok(catalog) => classified(catalog, &config),
                 // Nothing is lost where it was down before.
-                Err(error) if old.is_down(&upstream) => down(&upstream, &error),
+                Err(error) if old.is_down(&upstream) || !has_shared_tenants(&config, &upstream) => {
+                    down(&upstream, &error)
+                }
                 Err(error) => return Err(ReloadError::Upstream { upstream, error }),
             };
             shared.insert(upstream, tables);
@@ -144,7 +160,7 @@ impl Registry {
             }));
         }
         let new = Arc::new(new);
-        self.current.store(Arc::clone(&new));
+        self.publish(Arc::clone(&new));
         Ok(new)
     }
 
@@ -193,7 +209,7 @@ impl Registry {
         if changed {
             let new = Snapshot::new(old.config().clone(), shared, old.version() + 1);
             new.log();
-            self.current.store(Arc::new(new));
+            self.publish(Arc::new(new));
         }
         all_up
     }
@@ -210,18 +226,25 @@ fn has_wrong(faults: &[Fault]) -> bool {
     })
 }
 
-/// The catalogs of the upstreams that shared tenants use.
+fn has_shared_tenants(config: &Config, name: &str) -> bool {
+    config
+        .tenants
+        .values()
+        .any(|tenant| match &tenant.isolation {
+            Isolation::Shared { upstream, .. } => upstream == name,
+            Isolation::Database { .. } => false,
+        })
+}
+
+/// The catalogs of the upstreams that shared tenants use; of all, if there are admins.
 async fn catalogs(config: &Config) -> Vec<(String, Result<Catalog, IntrospectError>)> {
     let mut catalogs = Vec::new();
+    let has_admins = config
+        .logins
+        .values()
+        .any(|login| login.role == LoginRole::Admin);
     for (name, upstream) in &config.upstreams {
-        let is_used = config
-            .tenants
-            .values()
-            .any(|tenant| match &tenant.isolation {
-                Isolation::Shared { upstream, .. } => upstream == name,
-                Isolation::Database { .. } => false,
-            });
-        if is_used {
+        if has_admins || has_shared_tenants(config, name) {
             catalogs.push((name.clone(), introspect(upstream).await));
         }
     }

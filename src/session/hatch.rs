@@ -193,7 +193,7 @@ impl Hatch {
             .is_some_and(|running| running.cut.is_some())
     }
 
-    /// Notes a command tag. A command that has changed more rows than it may is cut off.
+    /// Notes a command tag.
     pub(super) fn note_tag(&mut self, tag: &[u8]) {
         let Some(running) = &mut self.running else {
             return;
@@ -203,14 +203,17 @@ impl Hatch {
         if let Some(changed) = changed.filter(|_| running.rows == 0) {
             running.rows = changed;
         }
-        if running.cut.is_none()
-            && running
-                .rows_max
-                .is_some_and(|max| running.rows > max)
+        running.ending = Ending::Tag(text);
+    }
+
+    /// A command that has changed more rows than it may is undone; only called while it can be.
+    pub(super) fn check_rows(&mut self) {
+        if let Some(running) = &mut self.running
+            && running.cut.is_none()
+            && running.rows_max.is_some_and(|max| running.rows > max)
         {
             running.cut = Some(too_many(running.rows_max));
         }
-        running.ending = Ending::Tag(text);
     }
 
     /// Notes that the statement has failed.
@@ -253,7 +256,7 @@ impl Hatch {
     }
 
     /// What was recorded has not been sent, or nobody knows what became of it.
-    fn abandon(&mut self, why: &str) {
+    pub(super) fn abandon(&mut self, why: &str) {
         if matches!(self.ticket, Ticket::Valid) {
             self.events.push(HatchEvent::Outcome {
                 rows: 0,
@@ -385,11 +388,17 @@ impl Session {
             .unwrap_or_default()
     }
 
-    /// Whether there is anything for the log.
-    pub fn has_hatch_events(&self) -> bool {
-        self.hatch
-            .as_ref()
-            .is_some_and(|hatch| !hatch.events.is_empty())
+    /// Whether a record is to be written, or something is to be cancelled.
+    pub fn wants_the_hatch(&self) -> bool {
+        self.hatch.as_ref().is_some_and(|hatch| {
+            !hatch.events.is_empty() || hatch.cancel || matches!(hatch.ticket, Ticket::Wanted(_))
+        })
+    }
+
+    /// The name of the grant in force.
+    pub fn grant(&self) -> Option<&str> {
+        let leave = self.hatch.as_ref()?.leave()?;
+        Some(&leave.grant.name)
     }
 
     /// Whether what the server works at must be cancelled; it is asked once.

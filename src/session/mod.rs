@@ -312,8 +312,13 @@ impl Session {
 
     /// The server connection is gone, or must go.
     pub fn lose_server(&mut self, report: &ErrorReport) {
-        if self.server.take().is_some() && self.ending.is_none() {
-            self.end(report);
+        if self.server.take().is_some() {
+            if let Some(hatch) = &mut self.hatch {
+                hatch.abandon(&report.message);
+            }
+            if self.ending.is_none() {
+                self.end(report);
+            }
         }
     }
 

@@ -204,6 +204,9 @@ impl Session {
         let execute = server.expected.is_empty();
         if let Some(hatch) = &mut self.hatch {
             hatch.note_tag(if tag == b'C' { body } else { b"" });
+            if execute || self.variables.in_block() {
+                hatch.check_rows();
+            }
         }
         if effect == Effect::Clear {
             // What was prepared is gone with the rest; the connection is not worth keeping.

@@ -21,10 +21,20 @@ pub struct Variables {
     /// alone knows.
     local: Values,
     savepoints: Vec<Savepoint>,
-    in_block: bool,
-    /// The block has failed: if it ends without a word, that was a COMMIT that could not be.
-    has_failed: bool,
+    block: Block,
     custom: BTreeSet<String>,
+}
+
+/// Whether a transaction block is open.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+enum Block {
+    /// None is.
+    #[default]
+    Closed,
+    /// It has failed: if it ends without a word, that was a COMMIT that could not be.
+    Failed,
+    /// One is.
+    Open,
 }
 
 /// What a savepoint brings back.
@@ -58,8 +68,7 @@ impl Variables {
             initial,
             local: Values::new(),
             savepoints: Vec::new(),
-            in_block: false,
-            has_failed: false,
+            block: Block::Closed,
         }
     }
 
@@ -76,7 +85,7 @@ impl Variables {
 
     /// Whether a transaction block is open, as far as statements have completed.
     pub(super) fn in_block(&self) -> bool {
-        self.in_block
+        self.block != Block::Closed
     }
 
     /// The values that a variable has or that a rollback can bring back.
@@ -139,7 +148,7 @@ impl Variables {
                 self.current.clone_from(&self.initial);
                 self.local.clear();
             }
-            Effect::Begin => self.in_block = true,
+            Effect::Begin => self.block = Block::Open,
             Effect::Commit if tag.starts_with(b"COMMIT") => self.commit(),
             Effect::Commit | Effect::Rollback => self.roll_back(),
             Effect::Custom(name) => {
@@ -165,7 +174,7 @@ impl Variables {
             Effect::RollbackTo(name) => {
                 if let Some(at) = self.savepoint(name) {
                     self.savepoints.truncate(at + 1);
-                    self.has_failed = false;
+                    self.block = Block::Open;
                     if let Some(savepoint) = self.savepoints.last() {
                         self.current.clone_from(&savepoint.current);
                         self.local.clone_from(&savepoint.local);
@@ -174,7 +183,7 @@ impl Variables {
             }
             Effect::SetLocal(name, value) => {
                 // Outside a block it has no effect, as the server warns.
-                if self.in_block {
+                if self.in_block() {
                     self.local.insert(name.clone(), value.clone());
                 }
             }
@@ -191,8 +200,8 @@ impl Variables {
     /// The server reported an error. Outside a block that undoes the whole implicit transaction;
     /// inside, only what follows can.
     pub fn failed(&mut self) {
-        if self.in_block {
-            self.has_failed = true;
+        if self.in_block() {
+            self.block = Block::Failed;
         } else {
             self.roll_back();
         }
@@ -200,17 +209,12 @@ impl Variables {
 
     /// `ReadyForQuery` came.
     pub fn ready(&mut self, status: TransactionStatus) {
-        self.in_block = match status {
-            TransactionStatus::Failed | TransactionStatus::InTransaction => true,
-            TransactionStatus::Idle if self.has_failed => {
-                self.roll_back();
-                false
-            }
-            TransactionStatus::Idle => {
-                self.commit();
-                false
-            }
-        };
+        match status {
+            TransactionStatus::Failed => self.block = Block::Failed,
+            TransactionStatus::InTransaction => self.block = Block::Open,
+            TransactionStatus::Idle if self.block == Block::Failed => self.roll_back(),
+            TransactionStatus::Idle => self.commit(),
+        }
     }
 
     fn savepoint(&self, name: &str) -> Option<usize> {
@@ -220,16 +224,14 @@ impl Variables {
     }
 
     fn commit(&mut self) {
-        self.in_block = false;
-        self.has_failed = false;
+        self.block = Block::Closed;
         self.savepoints.clear();
         self.local.clear();
         self.committed.clone_from(&self.current);
     }
 
     fn roll_back(&mut self) {
-        self.in_block = false;
-        self.has_failed = false;
+        self.block = Block::Closed;
         self.savepoints.clear();
         self.local.clear();
         self.current.clone_from(&self.committed);

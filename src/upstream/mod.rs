@@ -8,7 +8,8 @@
 //! 2. A server connection goes back to its pool only when its state is known: idle, nothing due, no
 //!    byte unread. Whatever is dropped on the way is closed.
 //! 3. A cancel request reaches a server connection only while it works for the client that asked.
-//! 4. A connection that died while it was idle is noticed before it is lent.
+//! 4. A connection that an admin has used is never lent to a tenant, nor the other way round.
+//! 5. A connection that died while it was idle is noticed before it is lent.
 //!
 //! # When a server connection is reset
 //! Admitted statements leave nothing behind but session variables and the state of sequences: isolation
@@ -31,5 +32,5 @@ mod server;
 pub use cancel::{CancelKey, Cancels, Registration};
 pub use connect::{ConnectError, Target};
 pub use introspect::{IntrospectError, introspect};
-pub use pool::{AcquireError, Borrowed, Pool, Pools};
+pub use pool::{AcquireError, Borrowed, Pool, Pools, Users};
 pub use server::Server;

@@ -162,7 +162,7 @@ impl ManageConnection for Manager {
     }
 }
 
-/// The server connections of one (upstream, database, user).
+/// The server connections of one (upstream, database, user), for tenants or for admins.
 #[derive(Debug)]
 pub struct Pool {
     servers: bb8::Pool<Manager>,
@@ -282,6 +282,15 @@ impl Borrowed {
     }
 }
 
+/// On whose behalf server connections are used. Tenants and admins never share one.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Users {
+    /// Admins, under grants.
+    Admins,
+    /// Tenants.
+    Tenants,
+}
+
 /// A pool, and what it was made from.
 #[derive(Debug)]
 struct Known {
@@ -298,8 +307,8 @@ pub struct Pools {
 
 #[derive(Debug, Default)]
 struct PoolsInner {
-    /// By upstream, database and user.
-    pools: HashMap<[String; 3], Known>,
+    /// By upstream, database and user, and by who uses them.
+    pools: HashMap<([String; 3], Users), Known>,
     upstreams: HashMap<String, Arc<Share>>,
 }
 
@@ -309,15 +318,17 @@ impl Pools {
     pub fn pool(
         &self,
         target: &Target,
+        users: Users,
         settings: &PoolSettings,
         connections_max: u32,
     ) -> Arc<Pool> {
         let mut inner = self.inner.lock();
-        let key = [
+        let place = [
             target.upstream.clone(),
             target.database.clone(),
             target.credentials.user.clone(),
         ];
+        let key = (place, users);
         if let Some(known) = inner.pools.get(&key)
             && known.target == *target
             && known.settings == *settings

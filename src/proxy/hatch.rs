@@ -1,0 +1,277 @@
+//! What an admin's session needs of the outside: the rules that the grants make, and the log.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::audit::{AuditSink, wall_clock};
+use crate::bypass::{
+    AdminSession, AuditRecord, GrantEnd, Names, RecordedGrant, RecordedScope, Timestamp, shape,
+};
+use crate::catalog::Catalog;
+use crate::config::Isolation;
+use crate::protocol::error_response::ErrorReport;
+use crate::registry::{SharedTables, Snapshot};
+use crate::session::{
+    Admission, AdminRules, HatchEvent, Intent, Leave, Numbers, Refused, Rules, Session,
+};
+use crate::tenant::{Classified, TableSet, TenantId, TenantKey, TenantSet};
+
+/// What time it is, since 1970-01-01 00:00 UTC.
+pub(super) fn now() -> Duration {
+    let microseconds = wall_clock().microseconds();
+    Duration::from_micros(u64::try_from(microseconds).unwrap_or_default())
+}
+
+/// What an admin may do on an upstream, by this state of the files and databases.
+pub(super) fn admin_rules(snapshot: &Snapshot, upstream: &str, numbers: &Numbers) -> AdminRules {
+    let classified = match snapshot.shared().get(upstream) {
+        Some(SharedTables::Ready(classified)) => Some(classified),
+        Some(SharedTables::Down { .. }) | None => None,
+    };
+    let tenants: BTreeMap<TenantId, TenantKey> = snapshot
+        .config()
+        .tenants
+        .values()
+        .filter_map(|tenant| match &tenant.isolation {
+            Isolation::Shared { upstream: own, key } if own == upstream => {
+                Some((tenant.id.clone(), key.clone()))
+            }
+            Isolation::Database { .. } | Isolation::Shared { .. } => None,
+        })
+        .collect();
+    let leave = |grant: &crate::bypass::Grant| {
+        Arc::new(Leave::new(
+            Arc::new(grant.clone()),
+            classified.cloned(),
+            tenants.clone(),
+            numbers.clone(),
+        ))
+    };
+    let closed = Rules::Closed(Arc::new(without_relations(snapshot, classified)));
+    AdminRules {
+        closed: Arc::new(Admission::new(closed, numbers.clone())),
+        leaves: snapshot
+            .config()
+            .grants
+            .iter()
+            .map(|(name, grant)| (name.clone(), leave(grant)))
+            .collect(),
+    }
+}
+
+/// The same database with nothing in it.
+fn without_relations(snapshot: &Snapshot, classified: Option<&Arc<Classified>>) -> Classified {
+    let catalog = match classified {
+        Some(classified) => Catalog {
+            relations: Vec::new(),
+            ..classified.catalog().clone()
+        },
+        None => Catalog {
+            server_version: 0,
+            search_path: Vec::new(),
+            relations: Vec::new(),
+            types: Vec::new(),
+            functions: Vec::new(),
+            operators: Vec::new(),
+            system_functions: std::collections::BTreeSet::new(),
+            system_relations: std::collections::BTreeSet::new(),
+        },
+    };
+    Classified::new(catalog, snapshot.config().policy.clone())
+}
+
+/// What a refusal says of itself: `TNnnnn` at the end of its message.
+fn code(message: &str) -> Option<String> {
+    let (_, behind) = message.rsplit_once(" [")?;
+    let code = behind.strip_suffix(']')?;
+    code.starts_with("TN").then(|| code.to_owned())
+}
+
+/// Writes down that a tenant's statement was refused, without its literals.
+pub(super) fn note_refused_tenant(
+    sink: &AuditSink,
+    (tenant, login, client): (&str, &str, &str),
+    refused: &Refused,
+) {
+    sink.note(&AuditRecord::TenantRefused {
+        tenant: tenant.to_owned(),
+        login: login.to_owned(),
+        client: client.to_owned(),
+        sqlstate: refused.sqlstate.to_owned(),
+        code: code(&refused.message),
+        shape: shape(&refused.statement),
+    });
+}
+
+/// A statement whose record is written.
+#[derive(Debug)]
+struct Written {
+    number: u64,
+    began: Instant,
+    tenants: Names,
+}
+
+/// An admin's session, as the log knows it.
+#[derive(Debug)]
+pub(super) struct Witness {
+    sink: Option<AuditSink>,
+    admin: AdminSession,
+    written: Option<Written>,
+}
+
+impl Witness {
+    /// Watches an admin's session.
+    pub(super) fn new(sink: Option<AuditSink>, admin: AdminSession) -> Self {
+        Self {
+            sink,
+            admin,
+            written: None,
+        }
+    }
+
+    /// An admin has logged in.
+    pub(super) async fn logged_in(&self, database: &str) {
+        self.append(&AuditRecord::AdminLogin {
+            admin: self.admin.clone(),
+            database: database.to_owned(),
+        })
+        .await;
+    }
+
+    /// Puts what the session waits for on the disk.
+    pub(super) async fn record(&mut self, intent: &Intent) -> Result<(), ErrorReport> {
+        let Some(sink) = &self.sink else {
+            return Err(ErrorReport::error(
+                "58030",
+                "there is no audit log, and without one no escape hatch [TN6011]",
+            )
+            .with_hint("Name its file in tenantry.toml: [audit] file = \"..\"."));
+        };
+        let record = AuditRecord::Statement {
+            admin: self.admin.clone(),
+            grant: recorded(intent),
+            statement: (&intent.statement[..]).into(),
+            sent: intent.sent.as_str().into(),
+            parameters: intent.parameters.clone(),
+        };
+        match sink.append(&record).await {
+            Ok(anchor) => {
+                self.written = Some(Written {
+                    number: anchor.seq,
+                    began: Instant::now(),
+                    tenants: tenants(intent),
+                });
+                Ok(())
+            }
+            Err(error) => {
+                tracing::error!(%error, "an admin's statement is refused");
+                Err(ErrorReport::error(
+                    error.sqlstate(),
+                    format!("{error} [TN6011]"),
+                ))
+            }
+        }
+    }
+
+    /// Writes down what happened in the session.
+    pub(super) async fn tell(&mut self, session: &mut Session) {
+        for event in session.take_hatch_events() {
+            let record = match event {
+                HatchEvent::Ended(leave, why) => AuditRecord::GrantEnded {
+                    admin: self.admin.clone(),
+                    grant: leave.grant.name.clone(),
+                    why,
+                },
+                HatchEvent::Outcome { rows, ending } => {
+                    let Some(written) = self.written.take() else {
+                        continue;
+                    };
+                    let duration = written.began.elapsed().as_micros();
+                    AuditRecord::Outcome {
+                        statement: written.number,
+                        rows,
+                        ending,
+                        duration_us: u64::try_from(duration).unwrap_or(u64::MAX),
+                        tenants: written.tenants,
+                    }
+                }
+                HatchEvent::Taken(leave) => AuditRecord::GrantTaken {
+                    admin: self.admin.clone(),
+                    grant: recorded_grant(&leave, None),
+                },
+            };
+            self.append(&record).await;
+        }
+    }
+
+    /// Writes down that a statement was refused.
+    pub(super) async fn refused(&self, refused: &Refused, grant: Option<String>) {
+        self.append(&AuditRecord::Refused {
+            admin: self.admin.clone(),
+            grant,
+            statement: (&refused.statement[..]).into(),
+            sqlstate: refused.sqlstate.to_owned(),
+            message: refused.message.clone(),
+        })
+        .await;
+    }
+
+    /// The session is over.
+    pub(super) async fn leaves(&mut self, session: &mut Session, why: GrantEnd) {
+        session.close_hatch("the client has left", why);
+        self.tell(session).await;
+    }
+
+    /// What has happened already cannot be refused any more; the next statement will be.
+    async fn append(&self, record: &AuditRecord) {
+        if let Some(sink) = &self.sink
+            && let Err(error) = sink.append(record).await
+        {
+            tracing::error!(%error, "what an admin did is not in the audit log");
+        }
+    }
+}
+
+fn recorded(intent: &Intent) -> RecordedGrant {
+    recorded_grant(&intent.leave, intent.tenant.as_ref())
+}
+
+fn tenants(intent: &Intent) -> Names {
+    match &intent.tenant {
+        Some(tenant) => Names::Listed(vec![tenant.to_string()]),
+        None => tenant_names(&intent.leave.grant.tenants),
+    }
+}
+
+fn tenant_names(tenants: &TenantSet) -> Names {
+    match tenants {
+        TenantSet::All => Names::ALL,
+        TenantSet::Listed(tenants) => {
+            Names::Listed(tenants.iter().map(ToString::to_string).collect())
+        }
+    }
+}
+
+fn recorded_grant(leave: &Leave, tenant: Option<&TenantId>) -> RecordedGrant {
+    let grant = &leave.grant;
+    let expires = i64::try_from(grant.expires.as_micros()).unwrap_or(i64::MAX);
+    RecordedGrant {
+        grant: grant.name.clone(),
+        reason: grant.reason.clone(),
+        approved_by: grant.approved_by.clone(),
+        expires: Timestamp::from_microseconds(expires),
+        scope: RecordedScope {
+            tenants: tenant_names(&grant.tenants),
+            tables: match &grant.tables {
+                TableSet::All => Names::ALL,
+                TableSet::Listed(tables) => {
+                    Names::Listed(tables.iter().map(ToString::to_string).collect())
+                }
+            },
+            verbs: grant.verbs.iter().map(ToString::to_string).collect(),
+            max_rows: grant.max_rows,
+            as_tenant: tenant.map(ToString::to_string),
+        },
+    }
+}
