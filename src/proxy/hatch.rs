@@ -13,7 +13,7 @@ use crate::config::Isolation;
 use crate::protocol::error_response::ErrorReport;
 use crate::registry::{SharedTables, Snapshot};
 use crate::session::{
-    Admission, AdminRules, HatchEvent, Intent, Leave, Numbers, Refused, Rules, Session,
+    AdminRules, Admission, HatchEvent, Intent, Leave, Numbers, Refused, Rules, Session,
 };
 use crate::tenant::{Classified, TableSet, TenantId, TenantKey, TenantSet};
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 
 use super::admission::{Admission, Constants, Plan};
+use super::clearance::Clearance;
 use super::effect::Effect;
 use super::expected::{Asker, Reply, Undo};
-use super::hatch::Clearance;
 use super::housekeeping::Housekeeping;
 use super::record::Refused;
 use super::statements::ClientStatement;
@@ -268,7 +268,7 @@ impl Session {
         }
     }
 
-    fn admit(&self, sql: &Bytes, declared_types: &[Oid]) -> Result<Arc<Plan>, Failure> {
+    pub(super) fn admit(&self, sql: &Bytes, declared_types: &[Oid]) -> Result<Arc<Plan>, Failure> {
         match &self.hatch {
             Some(hatch) => hatch.admission_of(sql)?,
             None => self.admission()?,
@@ -280,7 +280,7 @@ impl Session {
         })
     }
 
-    fn admit_parse(
+    pub(super) fn admit_parse(
         &self,
         name: &Bytes,
         sql: &Bytes,
@@ -303,7 +303,7 @@ impl Session {
     }
 
     /// The client's statement, admitted under the present catalog and policy.
-    fn current_statement(&self, name: &Bytes) -> Result<Arc<ClientStatement>, Failure> {
+    pub(super) fn current_statement(&self, name: &Bytes) -> Result<Arc<ClientStatement>, Failure> {
         let Some(statement) = self.statements.get(name) else {
             return Err(ErrorReport::error(
                 "26000",

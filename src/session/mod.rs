@@ -18,6 +18,7 @@
 //! Sockets and waiting: `proxy`. What a statement becomes: [`crate::isolate`].
 
 mod admission;
+mod clearance;
 mod client;
 mod effect;
 mod expected;

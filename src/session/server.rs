@@ -11,8 +11,8 @@ use crate::protocol::backend::{
     TransactionStatus, read_parameter_status, shorter_parameter_description,
 };
 use crate::protocol::error_response::{ErrorReport, ServerReport, visible};
-use crate::protocol::frontend::FrontendMessage;
 use crate::protocol::frame::{HEADER_BYTES, Header, SERVER_BYTES_MAX, header};
+use crate::protocol::frontend::FrontendMessage;
 
 /// What is done with a message's bytes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -116,7 +116,11 @@ impl Session {
                     (Some(hatch), _) => !hatch.is_cut(),
                     (None, _) => true,
                 };
-                Ok(if passes { Bytes::Passed } else { Bytes::Dropped })
+                Ok(if passes {
+                    Bytes::Passed
+                } else {
+                    Bytes::Dropped
+                })
             }
             (b'T' | b'n', Some(Reply::DescribeRows)) => {
                 server.expected.pop();

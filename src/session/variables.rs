@@ -323,7 +323,10 @@ mod tests {
             ("x=1 I begin reset rollback", "1"),
             // What was purged nothing brings back.
             ("x=1 I begin reset purge:1 rollback", "none"),
-            ("x=1 I begin savepoint:a reset purge:1 back:a commit", "none"),
+            (
+                "x=1 I begin savepoint:a reset purge:1 back:a commit",
+                "none",
+            ),
             ("x=1 I begin local=2 purge:1", "2"),
         ] {
             assert_eq!(after(steps), expected, "{steps}");

@@ -56,7 +56,9 @@ fn read(text: &str) -> Result<Option<(Kind, VerifiedStatement)>, Refusal> {
         return Ok(None);
     }
     let [statement] = statements.as_slice() else {
-        return Err(unsupported("a variable of Tenantry beside other statements"));
+        return Err(unsupported(
+            "a variable of Tenantry beside other statements",
+        ));
     };
     one(statement).map(Some)
 }
@@ -227,10 +229,7 @@ mod tests {
                 "SET SESSION tenantry.bypass TO ''",
             ),
             ("RESET tenantry.bypass;", "RESET tenantry.bypass"),
-            (
-                "SET tenantry.bypass TO DEFAULT",
-                "RESET tenantry.bypass",
-            ),
+            ("SET tenantry.bypass TO DEFAULT", "RESET tenantry.bypass"),
             (
                 "SHOW tenantry.bypass",
                 "SELECT $1::pg_catalog.text AS \"tenantry.bypass\"",
