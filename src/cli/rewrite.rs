@@ -169,7 +169,7 @@ fn rewritten(
                     (statement.with_tenant(key)?, statement.text().to_owned())
                 }
                 Admitted::Bypassed(statement) => {
-                    (statement.text().to_owned(), statement.text().to_owned())
+                    (statement.with_scope()?, statement.text().to_owned())
                 }
             };
             Ok(Rewritten {

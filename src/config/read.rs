@@ -62,6 +62,7 @@ pub(super) fn read(directory: &Path, environment: &Environment<'_>) -> Config {
         upstreams,
         logins: usable(server.logins, &stopped, Object::Login, |it| it.login),
         policy,
+        grants: BTreeMap::new(),
         faults,
         warnings,
     }

@@ -12,11 +12,11 @@ use super::fault::Object;
 use super::secret::ScramVerifier;
 use super::table::{Placed, Table};
 use super::types::{
-    Audit, Credentials, Listen, Login, LoginRole, LoginSecret, Pool, PoolMode, TenantSet, Upstream,
+    Audit, Credentials, Listen, Login, LoginRole, LoginSecret, Pool, PoolMode, Upstream,
     UpstreamAddress,
 };
 use super::values::{DURATION, duration, upstream_address};
-use crate::tenant::TenantId;
+use crate::tenant::{TenantId, TenantSet};
 
 /// What the file says. Objects with a fault are among the declared names, but have no value.
 #[derive(Debug)]

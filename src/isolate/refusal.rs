@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::tenant::{Closed, WriteHazard};
+use crate::tenant::{Closed, Verb, WriteHazard};
 
 /// The exact reason of a refusal. Each has a code that never changes, a SQLSTATE and a message.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -65,6 +65,21 @@ pub enum Reason {
         /// PostgreSQL's own message.
         message: String,
     },
+    /// The tenant column of a row cannot be changed, nor by a grant.
+    TenantColumnAssigned {
+        /// The column's name.
+        column: String,
+    },
+    /// Under a grant, each new row says whose it is, in a form that can be checked.
+    TenantNotNamed {
+        /// The tenant column.
+        column: String,
+    },
+    /// Under a grant, a new row would belong to a tenant that is not in its scope.
+    TenantOutOfScope {
+        /// The value for the tenant column, as the client wrote it.
+        value: String,
+    },
     /// Too long, too deep or too many.
     TooLarge {
         /// What, such as `nesting`.
@@ -81,6 +96,13 @@ pub enum Reason {
     VariableNotAllowed {
         /// The parameter's name.
         variable: String,
+    },
+    /// The grant does not allow this on any table.
+    VerbNotGranted {
+        /// The relation, as `schema.name`.
+        relation: String,
+        /// What was to be done to it.
+        verb: Verb,
     },
     /// The rewritten statement could not be proved: a fault of ours, found in time.
     Unproved {
@@ -143,6 +165,17 @@ impl Refusal {
             Reason::TooLarge { .. } => "TN1006",
             Reason::ParameterNumber => "TN1007",
             Reason::RelationDoesNotExist { .. } => "TN2001",
+            Reason::RelationNotAllowed {
+                closed: Closed::OutsideGrant,
+                ..
+            }
+            | Reason::WriteNotAllowed {
+                hazard: WriteHazard::OutsideGrant { .. },
+                ..
+            } => "TN6002",
+            Reason::VerbNotGranted { .. } => "TN6003",
+            Reason::TenantNotNamed { .. } | Reason::TenantOutOfScope { .. } => "TN6004",
+            Reason::TenantColumnAssigned { .. } => "TN6005",
             Reason::RelationNotAllowed { .. } => "TN2002",
             Reason::SystemRelation { .. } => "TN2003",
             Reason::ColumnDoesNotExist { .. } => "TN2004",
@@ -178,7 +211,11 @@ impl Refusal {
             | Reason::WriteNotAllowed { .. }
             | Reason::FunctionNotAllowed { .. }
             | Reason::OperatorNotAllowed { .. }
+            | Reason::TenantColumnAssigned { .. }
+            | Reason::TenantNotNamed { .. }
+            | Reason::TenantOutOfScope { .. }
             | Reason::TypeNotAllowed { .. }
+            | Reason::VerbNotGranted { .. }
             | Reason::CommandNotAllowed { .. }
             | Reason::VariableNotAllowed { .. } => "42501",
         }
@@ -208,6 +245,16 @@ impl Refusal {
             Reason::PrintedDifferently | Reason::Unproved { .. } => {
                 Some("This is a fault of Tenantry: please report the statement.".to_owned())
             }
+            Reason::TenantColumnAssigned { .. } => Some(
+                "A row stays with its tenant. Insert it for the other tenant, and delete it."
+                    .to_owned(),
+            ),
+            Reason::TenantNotNamed { column } => Some(format!(
+                "Name {column} in the column list, and give it a literal, a parameter or a column."
+            )),
+            Reason::TenantOutOfScope { .. } | Reason::VerbNotGranted { .. } => {
+                Some(OTHER_GRANT.to_owned())
+            }
             Reason::AsPostgres { .. }
             | Reason::ColumnDoesNotExist { .. }
             | Reason::ConstructNotSupported { .. }
@@ -225,6 +272,8 @@ impl Refusal {
     }
 }
 
+const OTHER_GRANT: &str = "What a grant allows stands in its file, which is reviewed and reloaded.";
+
 fn closed_hint(relation: &str, closed: Closed) -> String {
     match closed {
         Closed::Denied => "The policy denies this relation to tenants.".to_owned(),
@@ -241,6 +290,7 @@ fn closed_hint(relation: &str, closed: Closed) -> String {
             "After a review, say so in policy.toml: [tables.\"{relation}\"] kind = \"scoped\", \
              trusted = true."
         ),
+        Closed::OutsideGrant => OTHER_GRANT.to_owned(),
         Closed::Sequence => "Use the column's default, or nextval().".to_owned(),
         Closed::SharedParent => {
             "It has a partition or child that is not shared: classify that one first.".to_owned()
@@ -270,6 +320,12 @@ fn hazard_hint(hazard: &WriteHazard) -> String {
         } => format!(
             "The foreign key {constraint} on {relation} acts on referring rows: it must pair the \
              tenant columns, and use NO ACTION or CASCADE."
+        ),
+        WriteHazard::OutsideGrant {
+            constraint,
+            relation,
+        } => format!(
+            "The foreign key {constraint} acts on rows of {relation}, which the grant does not name."
         ),
         WriteHazard::Rule { relation } => {
             format!("{relation} has rewrite rules, which run unseen.")
@@ -330,8 +386,26 @@ impl fmt::Display for Refusal {
             Reason::RelationDoesNotExist { relation } => {
                 write!(f, "relation \"{relation}\" does not exist")?;
             }
+            Reason::RelationNotAllowed {
+                relation,
+                closed: Closed::OutsideGrant,
+            } => {
+                write!(f, "relation {relation} is outside the grant")?;
+            }
             Reason::RelationNotAllowed { relation, .. } | Reason::SystemRelation { relation } => {
                 write!(f, "relation {relation} is not open to tenants")?;
+            }
+            Reason::TenantColumnAssigned { column } => {
+                write!(f, "column \"{column}\" cannot be changed")?;
+            }
+            Reason::TenantNotNamed { column } => {
+                write!(
+                    f,
+                    "under a grant, INSERT must name the tenant: column \"{column}\""
+                )?;
+            }
+            Reason::TenantOutOfScope { value } => {
+                write!(f, "tenant {value} is outside the grant")?;
             }
             Reason::TooLarge { what, limit } => {
                 write!(f, "statement exceeds the limit of {limit} for {what}")?;
@@ -345,6 +419,15 @@ impl fmt::Display for Refusal {
             )?,
             Reason::VariableNotAllowed { variable } => {
                 write!(f, "parameter \"{variable}\" is not open to tenants")?;
+            }
+            Reason::VerbNotGranted { relation, verb } => {
+                write!(f, "the grant does not allow {verb} on {relation}")?;
+            }
+            Reason::WriteNotAllowed {
+                relation,
+                hazard: WriteHazard::OutsideGrant { .. },
+            } => {
+                write!(f, "a write to {relation} would reach outside the grant")?;
             }
             Reason::WriteNotAllowed { relation, .. } => {
                 write!(f, "relation {relation} cannot be written by tenants")?;

@@ -230,7 +230,7 @@ impl Hatch {
     }
 
     /// All that was due has come.
-    fn finish(&mut self) {
+    pub(super) fn finish(&mut self) {
         if let Some(running) = self.running.take() {
             if let Some(portal) = &running.portal
                 && let Some(opened) = self.portals.get_mut(portal)

@@ -9,6 +9,8 @@
 //! 2. Such a statement stands alone in its message: what comes before it and what comes after it would be
 //!    under different grants.
 
+use std::collections::BTreeSet;
+
 use pg_query::protobuf as pg;
 use pg_query::{NodeEnum, ParserOptions};
 
@@ -16,7 +18,7 @@ use super::VerifiedStatement;
 use super::session::constant;
 use crate::isolate::kind::{Kind, SetScope};
 use crate::isolate::refusal::{Reason, Refusal};
-use crate::isolate::template::Slot;
+use crate::isolate::template::{Slot, SlotType};
 use crate::tenant::TenantType;
 
 /// The beginning of the names of Tenantry's own variables.
@@ -88,7 +90,7 @@ fn one(statement: &NodeEnum) -> Result<(Kind, VerifiedStatement), Refusal> {
             let slot = Slot {
                 offset: "SELECT ".len(),
                 number: 1,
-                slot_type: TenantType::Text,
+                slot_type: SlotType::One(TenantType::Text),
             };
             Ok((
                 Kind::Show {
@@ -178,6 +180,8 @@ fn statement_of(text: String, slots: Vec<Slot>) -> VerifiedStatement {
         client_parameters: 0,
         tenant_parameters: slots.iter().map(|slot| slot.slot_type).collect(),
         slots,
+        scope: None,
+        uses: BTreeSet::new(),
     }
 }
 

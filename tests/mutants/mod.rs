@@ -21,7 +21,7 @@ use libtest_mimic::{Failed, Trial};
 use pg_query::NodeEnum;
 use pg_query::protobuf::ParseResult;
 use tenantry::isolate::refusal::Refusal;
-use tenantry::isolate::template::{Slot, Template};
+use tenantry::isolate::template::{Slot, SlotType, Template};
 use tenantry::isolate::{Prepared, prepare};
 use tenantry::tenant::{Classified, TenantType};
 use tenantry::verify::{Claim, VerifiedStatement, verify};
@@ -181,7 +181,7 @@ fn honest(template: &Template, text: String) -> Template {
                 slots.push(Slot {
                     offset: usize::try_from(parameter.location).expect("a position"),
                     number,
-                    slot_type: slot_type.unwrap_or(TenantType::Int4),
+                    slot_type: slot_type.unwrap_or(SlotType::One(TenantType::Int4)),
                 });
             }
         }
