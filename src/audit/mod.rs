@@ -25,12 +25,16 @@ mod chain;
 mod fault;
 mod files;
 mod log;
+mod show;
 mod sink;
+mod verify;
 mod walk;
 mod writer;
 
 pub use chain::{Anchor, NoAnchor};
+pub use show::{Filter, Line, NO_FILTER, show};
 pub use sink::{AuditError, AuditSettings, AuditSink, wall_clock};
+pub use verify::{Broken, Finding, Known, Report, verify};
 
 /// A longer record is refused, and what it announces with it.
 pub const RECORD_BYTES_MAX: usize = 32 * 1024 * 1024;

@@ -144,9 +144,10 @@ impl AuditSink {
             notes.dropped.fetch_add(1, Ordering::AcqRel);
             return;
         }
-        let tenant = match record {
-            AuditRecord::TenantRefused { tenant, .. } => Some(tenant.clone()),
-            _ => None,
+        let tenant = if let AuditRecord::TenantRefused { tenant, .. } = record {
+            Some(tenant.clone())
+        } else {
+            None
         };
         let body = chain::body(record).ok();
         let body = body.filter(|body| body.len() <= RECORD_BYTES_MAX);

@@ -11,14 +11,12 @@ use crate::bypass::{AuditRecord, Sha256Hash};
 
 /// One record of a file.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Record<'a> {
-    /// The line, without its line feed.
-    pub(super) line: &'a [u8],
+pub(super) struct Record {
     pub(super) anchor: Anchor,
     /// Where the line ends.
     pub(super) end: u64,
-    /// The bytes before it that are no record and that it seals; 0 if there are none.
-    pub(super) sealed: u64,
+    /// How many bytes before it are no record, where it seals some.
+    pub(super) sealed: Option<u64>,
 }
 
 /// What a file ends with.
@@ -43,6 +41,8 @@ pub(super) struct Torn {
     pub(super) sha256: Sha256Hash,
     /// Whether a line feed ends them.
     pub(super) ends_line: bool,
+    /// How many line feeds are among them, the one at their end included.
+    pub(super) line_feeds: u64,
 }
 
 impl Torn {
@@ -60,7 +60,7 @@ impl Torn {
 pub(super) fn walk(
     reader: &mut dyn BufRead,
     before: Anchor,
-    visit: &mut dyn FnMut(Record<'_>) -> io::Result<()>,
+    visit: &mut dyn FnMut(Record) -> io::Result<()>,
 ) -> io::Result<End> {
     let mut end = End {
         last: before,
@@ -81,10 +81,9 @@ pub(super) fn walk(
         match record {
             Some((line, anchor)) if is_in_place(line, torn.as_ref()) => {
                 visit(Record {
-                    line,
                     anchor,
                     end: position,
-                    sealed: torn.map_or(0, |torn| torn.bytes),
+                    sealed: torn.map(|torn| torn.bytes),
                 })?;
                 end.last = anchor;
                 end.length = position;
@@ -128,7 +127,7 @@ fn is_in_place(line: &[u8], torn: Option<&Torn>) -> bool {
 
 /// A line with its line feed, or what there is of one; false at the end of the file. A longer one than
 /// any record comes in parts, none of which is one.
-fn read_line(reader: &mut dyn BufRead, chunk: &mut Vec<u8>) -> io::Result<bool> {
+pub(super) fn read_line(reader: &mut dyn BufRead, chunk: &mut Vec<u8>) -> io::Result<bool> {
     chunk.clear();
     let limit = u64::try_from(LINE_BYTES_MAX).unwrap_or(u64::MAX);
     reader.take(limit).read_until(b'\n', chunk)?;
@@ -141,7 +140,7 @@ struct Tear {
     hash: Sha256,
     bytes: u64,
     ends_line: bool,
-    is_open: bool,
+    line_feeds: u64,
 }
 
 impl Tear {
@@ -152,17 +151,19 @@ impl Tear {
         }
         let line = chunk.strip_suffix(b"\n");
         self.ends_line = line.is_some();
+        self.line_feeds += u64::from(self.ends_line);
         let bytes = line.unwrap_or(chunk);
         self.hash.update(bytes);
         self.bytes += count(bytes);
-        self.is_open = true;
     }
 
     fn torn(&self) -> Option<Torn> {
-        self.is_open.then(|| Torn {
+        let is_open = self.bytes > 0 || self.ends_line;
+        is_open.then(|| Torn {
             bytes: self.bytes,
             sha256: Sha256Hash(self.hash.clone().finalize().into()),
             ends_line: self.ends_line,
+            line_feeds: self.line_feeds,
         })
     }
 }

@@ -86,6 +86,13 @@ enum End {
     Abandoned,
 }
 
+/// What comes after a group.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Rest {
+    Nothing,
+    ToCome,
+}
+
 impl Writer {
     pub(super) fn new(
         settings: AuditSettings,
@@ -113,7 +120,11 @@ impl Writer {
             let now = Instant::now();
             let is_due = self.deadline().is_some_and(|deadline| deadline <= now);
             if is_due || !group.appends.is_empty() || group.end.is_some() {
-                self.write(group.appends, group.end.is_some());
+                let rest = match group.end {
+                    Some(_) => Rest::Nothing,
+                    None => Rest::ToCome,
+                };
+                self.write(group.appends, rest);
             }
             match group.end {
                 None => {}
@@ -134,7 +145,9 @@ impl Writer {
         let mut group = Group::default();
         let first = match self.deadline() {
             Some(deadline) => jobs.recv_timeout(deadline.saturating_duration_since(Instant::now())),
-            None => jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            None => jobs
+                .recv()
+                .map_err(|_closed| RecvTimeoutError::Disconnected),
         };
         match first {
             Ok(job) => self.take(job, &mut group),
@@ -181,10 +194,10 @@ impl Writer {
     }
 
     /// Writes a group, and tells those who wait.
-    fn write(&mut self, appends: Vec<Waiting>, is_last: bool) {
+    fn write(&mut self, appends: Vec<Waiting>, rest: Rest) {
         let notes = std::mem::take(&mut self.lingering);
         self.lingering_since = None;
-        let dropped = self.flood.report(is_last);
+        let dropped = self.flood.report(rest);
         let mut ours = Vec::new();
         if let Some(failure) = &self.failure {
             ours.push(AuditRecord::Recovered {
@@ -366,10 +379,10 @@ impl Flood {
     }
 
     /// The count, if it is due, or if there is no later.
-    fn report(&mut self, is_last: bool) -> Option<Dropped> {
+    fn report(&mut self, rest: Rest) -> Option<Dropped> {
         let is_due = self
             .due()
-            .is_some_and(|due| is_last || due <= Instant::now());
+            .is_some_and(|due| rest == Rest::Nothing || due <= Instant::now());
         is_due.then(|| {
             self.dropped_since = None;
             std::mem::take(&mut self.dropped)

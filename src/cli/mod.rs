@@ -6,6 +6,7 @@
 //! # Not here
 //! Anything that decides: the subcommands call the same functions as the running proxy.
 
+mod audit;
 mod catalog;
 mod check;
 mod rewrite;
@@ -28,6 +29,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Prove the audit log whole, or read it.
+    Audit(audit::Audit),
     /// Report what is wrong with a configuration directory.
     Check(check::Check),
     /// Write what an upstream's database looks like, as JSON.
@@ -89,6 +92,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         err: &mut io::stderr(),
     };
     let outcome = match &arguments.command {
+        Command::Audit(command) => command.run(&mut terminal),
         Command::Check(command) => command.run(&mut terminal),
         Command::Catalog(command) => command.run(&mut terminal),
         Command::Rewrite(command) => command.run(&mut terminal),
