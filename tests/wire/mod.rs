@@ -2,10 +2,11 @@
 //!
 //! Where a new test goes: what a message or a byte does, `messages`; what becomes of sessions and
 //! server connections, `sessions`; what becomes of shared tables' hidden column, `shared`; what faults
-//! do, `faults`.
+//! do, `faults`; what admins may do, a transcript in `tests/wire/hatch`.
 
 mod faults;
 mod gate;
+mod hatch;
 mod messages;
 mod proxy;
 mod raw;
@@ -21,6 +22,7 @@ pub fn trials() -> Vec<Trial> {
         sessions::trials(),
         shared::trials(),
         faults::trials(),
+        hatch::trials(),
     ]
     .into_iter()
     .flatten()

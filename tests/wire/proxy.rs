@@ -1,5 +1,6 @@
 //! A proxy that runs in this process, in front of a database of its own.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,6 +37,8 @@ pub struct Settings {
     pub server_port: Option<u16>,
     /// Lines of the tenant's file.
     pub tenant: &'static str,
+    /// More of the main file.
+    pub main: &'static str,
 }
 
 impl Default for Settings {
@@ -46,28 +49,38 @@ impl Default for Settings {
             wait_timeout: "5s",
             server_port: None,
             tenant: "",
+            main: "",
         }
     }
 }
 
-/// A running proxy: tenant `own` has a database of its own, `a` and `b` share tables, and login `app` may
+/// A running proxy: tenant `own` has a database of its own, `a`, `b` and `c` share tables, and login `app` may
 /// be every tenant.
 pub struct Proxy {
     pub database: Database,
     pub port: u16,
     runtime: Option<Runtime>,
     stop: Option<oneshot::Sender<()>>,
-    _directory: TempDir,
+    registry: Arc<Registry>,
+    directory: TempDir,
 }
 
 impl Proxy {
     pub fn start(settings: Settings) -> Self {
+        Self::start_with(settings, &[])
+    }
+
+    /// With more files than the usual.
+    pub fn start_with(settings: Settings, files: &[(&str, String)]) -> Self {
         let database = OWN.database();
         let port = crate::support::free_port();
         let directory = tempfile::tempdir().unwrap();
         let shared = SHARED.database();
         let names = (database.name(), shared.name());
         write(&directory, &settings, names, port);
+        for (name, content) in files {
+            write_file(directory.path(), name, content);
+        }
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -79,18 +92,20 @@ impl Proxy {
         let snapshot = registry.snapshot();
         let faults = &snapshot.config().faults;
         assert!(faults.is_empty(), "{faults:?}");
+        let served = Arc::clone(&registry);
         runtime.spawn(async move {
             let stop = async {
                 stopped.await.ok();
             };
-            serve(registry, stop).await.unwrap();
+            serve(served, stop).await.unwrap();
         });
         let proxy = Self {
             database,
             port,
             runtime: Some(runtime),
             stop: Some(stop),
-            _directory: directory,
+            registry,
+            directory,
         };
         for _ in 0..200 {
             if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
@@ -99,6 +114,21 @@ impl Proxy {
             std::thread::sleep(Duration::from_millis(10));
         }
         panic!("the proxy does not listen");
+    }
+
+    /// The configuration directory.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Writes a file, or takes it away, and has the proxy read all of them again.
+    pub fn reload_with(&self, name: &str, content: Option<&str>) {
+        match content {
+            Some(content) => write_file(self.directory.path(), name, content),
+            None => std::fs::remove_file(self.directory.path().join(name)).unwrap(),
+        }
+        let runtime = self.runtime.as_ref().unwrap();
+        runtime.block_on(self.registry.reload()).unwrap();
     }
 
     /// A client that `tokio-postgres` drives.
@@ -147,6 +177,12 @@ impl Drop for Proxy {
     }
 }
 
+fn write_file(folder: &Path, name: &str, content: &str) {
+    let file = folder.join(name);
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    std::fs::write(file, content).unwrap();
+}
+
 fn write(directory: &TempDir, settings: &Settings, names: (&str, &str), port: u16) {
     let (database, shared) = names;
     let folder = directory.path();
@@ -160,6 +196,7 @@ fn write(directory: &TempDir, settings: &Settings, names: (&str, &str), port: u1
         connections_max,
         wait_timeout,
         tenant,
+        main: more,
         ..
     } = settings;
     let main = format!(
@@ -170,12 +207,12 @@ fn write(directory: &TempDir, settings: &Settings, names: (&str, &str), port: u1
          tls = \"off\"\nmax_connections = {connections_max}\n\
          [[login]]\nname = \"app\"\npassword = {{ file = \"secret\" }}\ntenants = \"*\"\n\
          [[login]]\nname = \"own\"\npassword = {{ file = \"secret\" }}\ntenants = [\"own\"]\n\
-         [[login]]\nname = \"other\"\npassword = {{ file = \"secret\" }}\ntenants = [\"gone\"]\n"
+         [[login]]\nname = \"other\"\npassword = {{ file = \"secret\" }}\ntenants = [\"gone\"]\n{more}"
     );
     std::fs::write(folder.join("tenantry.toml"), main).unwrap();
     let policy = "[defaults]\ntenant_column = \"tenant_id\"\nunlisted = \"by-column\"\n";
     std::fs::write(folder.join("policy.toml"), policy).unwrap();
-    for (name, key) in [("a", 1), ("b", 2)] {
+    for (name, key) in [("a", 1), ("b", 2), ("c", 3)] {
         let tenant = format!("isolation = \"shared\"\nupstream = \"main\"\nkey = {key}\n");
         std::fs::write(folder.join(format!("tenants/{name}.toml")), tenant).unwrap();
     }

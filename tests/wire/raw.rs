@@ -34,6 +34,25 @@ impl Message {
             .map(|field| String::from_utf8_lossy(&field[1..]).into_owned())
     }
 
+    /// The values of a DataRow in text format.
+    pub fn values(&self) -> Vec<String> {
+        let count = u16::from_be_bytes(self.body[..2].try_into().unwrap());
+        let mut rest = &self.body[2..];
+        let mut values = Vec::new();
+        for _ in 0..count {
+            let length = i32::from_be_bytes(rest[..4].try_into().unwrap());
+            rest = &rest[4..];
+            match usize::try_from(length) {
+                Ok(length) => {
+                    values.push(String::from_utf8_lossy(&rest[..length]).into_owned());
+                    rest = &rest[length..];
+                }
+                Err(_null) => values.push("NULL".to_owned()),
+            }
+        }
+        values
+    }
+
     fn first_value(&self) -> String {
         let length = i32::from_be_bytes(self.body[2..6].try_into().unwrap());
         if length < 0 {

@@ -10,4 +10,4 @@ CREATE TABLE parts (
     item integer NOT NULL,
     CONSTRAINT parts_item_fk FOREIGN KEY (tenant_id, item) REFERENCES items (tenant_id, id)
 );
-INSERT INTO items VALUES (1, 1, 'CANARY-T1'), (2, 1, 'CANARY-T2'), (2, 2, 'CANARY-T2-2');
+INSERT INTO items VALUES (1, 1, 'CANARY-T1'), (2, 1, 'CANARY-T2'), (2, 2, 'CANARY-T2-2'), (3, 1, 'CANARY-T3');

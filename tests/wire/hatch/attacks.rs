@@ -1,0 +1,254 @@
+//! What an admin could try with the messages of the extended protocol, and with many at once.
+
+use std::time::Duration;
+
+use libtest_mimic::Trial;
+
+use super::super::proxy::{PASSWORD, Proxy};
+use super::super::raw::{
+    Message, Raw, bind, describe_statement, execute, message, parse, query, shape, sync,
+};
+use super::{admin, folder, grant, proxy};
+use crate::support::trial;
+
+/// The trials.
+pub fn trials() -> Vec<Trial> {
+    vec![
+        trial(
+            "wire::hatch::a_prepared_statement_is_under_the_present_grant",
+            prepared,
+        ),
+        trial(
+            "wire::hatch::a_portal_is_under_the_grant_it_was_opened_under",
+            portals,
+        ),
+        trial(
+            "wire::hatch::messages_sent_at_once_are_taken_one_by_one",
+            pipelined,
+        ),
+        trial("wire::hatch::rows_are_counted_for_a_portal", counted),
+        trial("wire::hatch::admins_and_tenants_share_no_connection", apart),
+        trial("wire::hatch::an_end_in_the_midst_of_rows_is_an_error", midst),
+        trial("wire::hatch::an_admin_cancels_its_own_statement", cancelled),
+    ]
+}
+
+const NAMES: &str = "SELECT name FROM items ORDER BY name";
+
+fn take(raw: &mut Raw, name: &str) {
+    let taken = raw.query(&format!("SET tenantry.bypass = '{name}'"));
+    assert_eq!(shape(&taken), "C Z:I", "{taken:?}");
+}
+
+fn shorten(proxy: &Proxy) {
+    let content = grant(&folder().join("grants/short+.toml"));
+    proxy.reload_with("grants/short.toml", Some(&content));
+}
+
+fn names(messages: &[Message]) -> Vec<String> {
+    messages
+        .iter()
+        .filter(|message| message.tag == 'D')
+        .map(|message| message.values().join("|"))
+        .collect()
+}
+
+/// Execute of the portal of this name.
+fn execute_portal(portal: &str, rows_max: i32) -> Vec<u8> {
+    message(
+        'E',
+        &[portal.as_bytes(), b"\0", &rows_max.to_be_bytes()].concat(),
+    )
+}
+
+/// Bind of a statement without parameters to a portal.
+fn bind_portal(portal: &str, statement: &str) -> Vec<u8> {
+    let name = [portal.as_bytes(), b"\0", statement.as_bytes(), b"\0"].concat();
+    message('B', &[&name[..], &[0; 6]].concat())
+}
+
+fn prepared() {
+    let proxy = proxy();
+    let mut raw = admin(&proxy);
+    take(&mut raw, "read");
+    raw.send(&[parse("s", NAMES), describe_statement("s"), sync()].concat());
+    assert_eq!(raw.answer(), "1 t T Z:I");
+    let run = [bind("s", &[]), execute(), sync()].concat();
+    raw.send(&run);
+    let all = ["CANARY-T1", "CANARY-T2", "CANARY-T2-2"];
+    assert_eq!(names(&raw.until_ready()), all);
+    take(&mut raw, "one");
+    raw.send(&run);
+    assert_eq!(names(&raw.until_ready()), ["CANARY-T1"]);
+    raw.query("RESET tenantry.bypass");
+    raw.send(&run);
+    assert_eq!(raw.answer(), "E:42501 Z:I");
+    // Its time is over between Parse and Execute.
+    shorten(&proxy);
+    take(&mut raw, "short");
+    raw.send(&[parse("t", NAMES), sync()].concat());
+    assert_eq!(raw.answer(), "1 Z:I");
+    std::thread::sleep(Duration::from_millis(3100));
+    raw.send(&[bind("t", &[]), execute(), sync()].concat());
+    assert_eq!(raw.answer(), "E:42501 Z:I");
+    // A value cannot take the place of a scope.
+    take(&mut raw, "one");
+    let other = "SELECT name FROM items WHERE tenant_id = $1::int4";
+    raw.send(&[parse("", other), bind("", &["2"]), execute(), sync()].concat());
+    assert_eq!(raw.answer(), "1 2 C Z:I");
+    raw.send(&[bind("", &["1", "2"]), execute(), sync()].concat());
+    assert_eq!(raw.answer(), "E:08P01 Z:I");
+}
+
+fn portals() {
+    let proxy = proxy();
+    let mut raw = admin(&proxy);
+    shorten(&proxy);
+    raw.query("BEGIN");
+    raw.query("SET tenantry.bypass = 'short'");
+    raw.send(
+        &[
+            parse("", NAMES),
+            bind_portal("p", ""),
+            execute_portal("p", 1),
+            sync(),
+        ]
+        .concat(),
+    );
+    assert_eq!(raw.answer(), "1 2 D s Z:T");
+    std::thread::sleep(Duration::from_millis(3100));
+    raw.send(&[execute_portal("p", 1), sync()].concat());
+    assert_eq!(raw.answer(), "E:42501 Z:E");
+    raw.query("ROLLBACK");
+    // Opened under a wider grant.
+    take(&mut raw, "read");
+    raw.query("BEGIN");
+    raw.send(&[parse("", NAMES), bind_portal("p", ""), sync()].concat());
+    assert_eq!(raw.answer(), "1 2 Z:T");
+    raw.query("SET tenantry.bypass = 'one'");
+    raw.send(&[execute_portal("p", 0), sync()].concat());
+    assert_eq!(raw.answer(), "E:42501 Z:E");
+    assert_eq!(shape(&raw.query("ROLLBACK")), "C Z:I");
+    raw.query("BEGIN");
+    raw.send(&[parse("", NAMES), bind_portal("p", ""), sync()].concat());
+    assert_eq!(raw.answer(), "1 2 Z:T");
+    raw.query("RESET tenantry.bypass");
+    raw.send(&[execute_portal("p", 0), sync()].concat());
+    assert_eq!(raw.answer(), "E:42501 Z:E");
+}
+
+/// Parse, Bind and Execute without Sync.
+fn run(sql: &str) -> Vec<u8> {
+    [parse("", sql), bind("", &[]), execute()].concat()
+}
+
+fn pipelined() {
+    let proxy = proxy();
+    let script = [
+        NAMES,
+        "SET tenantry.bypass = 'one'",
+        NAMES,
+        "RESET tenantry.bypass",
+        NAMES,
+    ];
+    let mut raw = admin(&proxy);
+    let queries: Vec<u8> = script.iter().flat_map(|sql| query(sql)).collect();
+    raw.send(&queries);
+    for expected in ["E:42501 Z:I", "C Z:I", "T D C Z:I", "C Z:I", "E:42501 Z:I"] {
+        assert_eq!(raw.answer(), expected);
+    }
+    let segments: Vec<u8> = script
+        .iter()
+        .flat_map(|sql| [run(sql), sync()].concat())
+        .collect();
+    raw.send(&segments);
+    for expected in [
+        "E:42501 Z:I",
+        "1 2 C Z:I",
+        "1 2 D C Z:I",
+        "1 2 C Z:I",
+        "E:42501 Z:I",
+    ] {
+        assert_eq!(raw.answer(), expected);
+    }
+    // In one transaction of its own: the server does not know yet that it must not write.
+    raw.send(&[run(script[1]), run(NAMES), run(script[3]), sync()].concat());
+    assert_eq!(raw.answer(), "1 2 C 1 E:0A000 Z:I");
+    assert_eq!(shape(&raw.query(NAMES)), "E:42501 Z:I");
+    // In a block.
+    let block = ["BEGIN", script[1], NAMES, script[3], NAMES, "COMMIT"];
+    let at_once: Vec<u8> = block.iter().flat_map(|sql| run(sql)).collect();
+    raw.send(&[at_once, sync()].concat());
+    assert_eq!(raw.answer(), "1 2 C 1 2 C 1 2 D C 1 2 C E:42501 Z:E");
+    assert_eq!(shape(&raw.query("ROLLBACK")), "C Z:I");
+    assert_eq!(shape(&raw.query(NAMES)), "E:42501 Z:I");
+}
+
+fn counted() {
+    let proxy = proxy();
+    let mut raw = admin(&proxy);
+    take(&mut raw, "few");
+    raw.query("BEGIN");
+    raw.send(&[parse("", NAMES), bind_portal("p", ""), sync()].concat());
+    assert_eq!(raw.answer(), "1 2 Z:T");
+    for expected in ["D s Z:T", "D s Z:T", "E:54000 Z:E"] {
+        raw.send(&[execute_portal("p", 1), sync()].concat());
+        assert_eq!(raw.answer(), expected);
+    }
+    raw.query("ROLLBACK");
+    raw.send(&[run(NAMES), sync()].concat());
+    assert_eq!(raw.answer(), "1 2 D D E:54000 Z:I");
+    // What was changed can still be undone there.
+    raw.send(&[run("UPDATE items SET name = name || '!'"), sync()].concat());
+    assert_eq!(raw.answer(), "1 2 E:54000 Z:I");
+    let changed = "SELECT name FROM items WHERE name LIKE '%!'";
+    assert_eq!(shape(&raw.query(changed)), "T C Z:I");
+}
+
+fn apart() {
+    let proxy = proxy();
+    let backend = "SELECT pg_backend_pid()";
+    let mut admins = std::collections::BTreeSet::new();
+    let mut tenants = std::collections::BTreeSet::new();
+    for _ in 0..3 {
+        let mut raw = admin(&proxy);
+        take(&mut raw, "read");
+        admins.extend(raw.rows(backend));
+        assert_eq!(raw.rows("SELECT count(*) FROM items"), ["3"]);
+        let mut raw = Raw::log_in(proxy.port, "app", PASSWORD, "a").unwrap();
+        tenants.extend(raw.rows(backend));
+        assert_eq!(raw.rows("SELECT count(*) FROM items"), ["1"]);
+        let setting = raw.query("SHOW default_transaction_read_only");
+        assert_eq!(names(&setting), ["off"]);
+    }
+    assert!(admins.is_disjoint(&tenants), "{admins:?} {tenants:?}");
+}
+
+fn midst() {
+    let proxy = proxy();
+    let mut raw = admin(&proxy);
+    shorten(&proxy);
+    take(&mut raw, "short");
+    let rows = "SELECT repeat('x', 100000), i.name FROM items AS i, generate_series(1, 1000000)";
+    raw.send(&query(rows));
+    std::thread::sleep(Duration::from_millis(3200));
+    let messages = raw.until_ready();
+    let error = messages.iter().rev().nth(1).unwrap();
+    let expected = "grant \"short\" has expired [TN6007]";
+    assert_eq!(error.field('M').as_deref(), Some(expected));
+    assert!(messages.len() > 3);
+    assert_eq!(shape(&raw.query(NAMES)), "E:42501 Z:I");
+}
+
+fn cancelled() {
+    let proxy = proxy();
+    let mut raw = admin(&proxy);
+    take(&mut raw, "read");
+    raw.send(&query("SELECT pg_sleep(20) FROM items"));
+    std::thread::sleep(Duration::from_millis(300));
+    let mut other = Raw::connect(proxy.port);
+    let length = u32::try_from(raw.key.len() + 8).unwrap().to_be_bytes();
+    other.send(&[&length[..], &80_877_102_u32.to_be_bytes(), &raw.key].concat());
+    assert_eq!(raw.answer(), "T E:57014 Z:I");
+    assert_eq!(shape(&raw.query(NAMES)), "T D D D C Z:I");
+}
