@@ -19,6 +19,7 @@ mod fault;
 mod grants;
 mod policy;
 mod read;
+mod revision;
 mod secret;
 mod server;
 mod table;
@@ -30,6 +31,7 @@ use std::path::Path;
 
 pub use environment::MissingSecret;
 pub use fault::{Effect, Fault, Object, Place};
+pub use revision::Revision;
 pub use secret::{ScramVerifier, Secret};
 pub use types::{
     Audit, Config, Credentials, Isolation, Limits, Listen, Login, LoginRole, LoginSecret, Pool,

@@ -8,9 +8,10 @@ use tokio::sync::watch;
 
 use super::context::Context;
 use super::converse::{Route, converse, destination, main_database};
+use super::hatch::note_refused_login;
 use super::identity::{Actor, actor};
 use super::parameters::{Requested, initial_variables, requested};
-use crate::config::{Isolation, Limits, Login};
+use crate::config::{Isolation, Limits, Login, LoginRole};
 use crate::net::handshake::{ClientStream, HandshakeError, Request};
 use crate::net::stream::Stream;
 use crate::protocol::error_response::ErrorReport;
@@ -30,7 +31,8 @@ pub(super) async fn serve_client(
     stopped: watch::Receiver<bool>,
 ) {
     let client = ClientStream::new(stream);
-    let begun = tokio::time::timeout(AUTHENTICATION_TIMEOUT, begin(client, &context)).await;
+    let beginning = begin(client, address, &context);
+    let begun = tokio::time::timeout(AUTHENTICATION_TIMEOUT, beginning).await;
     match begun {
         Ok(Ok(Some(begun))) => {
             let Begun {
@@ -57,6 +59,8 @@ pub(super) async fn serve_client(
                         "refused: {}",
                         report.message
                     );
+                    let (login, startup) = (&newcomer.login, &newcomer.startup);
+                    note_refused_admin(&newcomer.context, login, (address, startup), &report);
                     drop(newcomer.client.refuse(report).await);
                 }
             }
@@ -72,6 +76,19 @@ pub(super) async fn serve_client(
     }
 }
 
+fn note_refused_admin(
+    context: &Context,
+    login: &Login,
+    (address, startup): (SocketAddr, &Startup),
+    report: &ErrorReport,
+) {
+    if let (LoginRole::Admin, Some(sink)) = (&login.role, &context.audit) {
+        let database = startup.parameter("database").unwrap_or_default();
+        let whose = (login.name.as_str(), address.to_string());
+        note_refused_login(sink, (whose.0, &whose.1, database), report.sqlstate);
+    }
+}
+
 /// A client that has proved its login.
 struct Begun {
     client: ClientStream,
@@ -82,6 +99,7 @@ struct Begun {
 
 async fn begin(
     mut client: ClientStream,
+    address: SocketAddr,
     context: &Context,
 ) -> Result<Option<Box<Begun>>, HandshakeError> {
     let startup = match client.request().await? {
@@ -110,7 +128,12 @@ async fn begin(
         .get(user)
         .cloned();
     let verifier = context.verifiers.verifier(user, login.as_ref());
-    client.authenticate(user, verifier).await?;
+    if let Err(error) = client.authenticate(user, verifier).await {
+        if let (Some(login), HandshakeError::Reported(report)) = (&login, &error) {
+            note_refused_admin(context, login, (address, &startup), report);
+        }
+        return Err(error);
+    }
     let Some(login) = login else {
         // No password fits an unknown login; this cannot be reached, and must not be passed.
         let report = ErrorReport::fatal("28P01", "password authentication failed");

@@ -253,7 +253,7 @@ impl Running {
             };
             self.log_refusals().await;
             match event {
-                Event::Hatch => self.serve_hatch().await,
+                Event::Notable => self.serve_hatch().await,
                 Event::Finished => self.give_back().await,
                 Event::WantsServer => {
                     if self.borrow().await == Client::Gone {

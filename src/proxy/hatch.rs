@@ -11,7 +11,7 @@ use crate::bypass::{
 use crate::catalog::Catalog;
 use crate::config::Isolation;
 use crate::protocol::error_response::ErrorReport;
-use crate::registry::{SharedTables, Snapshot};
+use crate::registry::{Registry, SharedTables, Snapshot};
 use crate::session::{
     AdminRules, Admission, HatchEvent, Intent, Leave, Numbers, Refused, Rules, Session,
 };
@@ -79,6 +79,55 @@ fn without_relations(snapshot: &Snapshot, classified: Option<&Arc<Classified>>) 
         },
     };
     Classified::new(catalog, snapshot.config().policy.clone())
+}
+
+/// Writes down which files are in effect, from now on and until told to stop.
+pub(super) async fn record_changes(registry: Arc<Registry>, sink: AuditSink) {
+    let mut changes = registry.changes();
+    let mut before = registry.snapshot();
+    append(&sink, &started(&before)).await;
+    while changes.changed().await.is_ok() {
+        let now = registry.snapshot();
+        let changed = now.revision().changed_since(before.revision());
+        if !changed.is_empty() {
+            let record = AuditRecord::ConfigChanged {
+                by: "reload".to_owned(),
+                changed,
+                previous: before.revision().to_string(),
+                revision: now.revision().to_string(),
+            };
+            append(&sink, &record).await;
+        }
+        before = now;
+    }
+}
+
+fn started(snapshot: &Snapshot) -> AuditRecord {
+    AuditRecord::ProxyStarted {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        revision: snapshot.revision().to_string(),
+    }
+}
+
+/// What has happened already cannot be refused any more; the next statement will be.
+async fn append(sink: &AuditSink, record: &AuditRecord) {
+    if let Err(error) = sink.append(record).await {
+        tracing::error!(%error, "something is not in the audit log");
+    }
+}
+
+/// Writes down that an admin could not log in.
+pub(super) fn note_refused_login(
+    sink: &AuditSink,
+    (login, client, database): (&str, &str, &str),
+    sqlstate: &str,
+) {
+    sink.note(&AuditRecord::AdminLoginRefused {
+        login: login.to_owned(),
+        client: client.to_owned(),
+        database: database.to_owned(),
+        sqlstate: sqlstate.to_owned(),
+    });
 }
 
 /// What a refusal says of itself: `TNnnnn` at the end of its message.
@@ -223,12 +272,9 @@ impl Witness {
         self.tell(session).await;
     }
 
-    /// What has happened already cannot be refused any more; the next statement will be.
     async fn append(&self, record: &AuditRecord) {
-        if let Some(sink) = &self.sink
-            && let Err(error) = sink.append(record).await
-        {
-            tracing::error!(%error, "what an admin did is not in the audit log");
+        if let Some(sink) = &self.sink {
+            append(sink, record).await;
         }
     }
 }

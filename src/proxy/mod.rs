@@ -35,6 +35,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::bypass::AuditRecord;
 use crate::net::stream::Stream;
 use crate::registry::Registry;
 use context::Context;
@@ -82,6 +83,10 @@ pub async fn serve(
         accepting.spawn(accept(listener, Arc::clone(&context), stopped.clone()));
     }
     drop(stopped);
+    let recording = context
+        .audit
+        .clone()
+        .map(|sink| tokio::spawn(hatch::record_changes(Arc::clone(&registry), sink)));
     let healing = tokio::spawn(async move { registry.heal().await });
     stop.await;
     tracing::info!("stopping");
@@ -95,6 +100,15 @@ pub async fn serve(
         .is_err()
     {
         tracing::warn!("clients were still busy when the time to stop was over");
+    }
+    if let Some(recording) = recording {
+        recording.abort();
+    }
+    if let Some(sink) = context.audit.clone() {
+        if let Err(error) = sink.append(&AuditRecord::ProxyStopped).await {
+            tracing::error!(%error, "the end is not in the audit log");
+        }
+        sink.close().await;
     }
     Ok(())
 }

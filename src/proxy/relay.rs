@@ -27,8 +27,8 @@ pub(super) enum Event {
     Ended,
     /// The server connection can be given back.
     Finished,
-    /// An admin's session waits for the log, or has something for it, or something must be cancelled.
-    Hatch,
+    /// Something is to be written down, or to be cancelled.
+    Notable,
     /// The server's connection is gone.
     ServerGone(io::Error),
     /// A server connection is needed.
@@ -59,8 +59,8 @@ pub(super) fn poll_relay(
             session.on_client(&mut client.input);
             progress |= (client.input.len(), session.wants_client_bytes()) != before;
         }
-        if session.wants_the_hatch() {
-            return Poll::Ready(Event::Hatch);
+        if session.wants_the_hatch() || session.has_refusals() {
+            return Poll::Ready(Event::Notable);
         }
         match poll_write_client(context, client, session) {
             Poll::Ready(Ok(wrote)) => progress |= wrote,

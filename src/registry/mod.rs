@@ -24,7 +24,7 @@ use tokio::sync::{Mutex, watch};
 pub use snapshot::{Served, SharedTables, Snapshot, Unavailable};
 
 use crate::catalog::Catalog;
-use crate::config::{self, Config, Effect, Fault, Isolation, LoginRole, MissingSecret};
+use crate::config::{self, Config, Effect, Fault, Isolation, LoginRole, MissingSecret, Revision};
 use crate::tenant::Classified;
 use crate::upstream::{IntrospectError, introspect};
 
@@ -67,6 +67,7 @@ impl Registry {
     /// Reads a directory for the first time. Faults that stop one object leave it out; a server
     /// that does not answer leaves out its shared tenants until [`Registry::heal`] reaches it.
     pub async fn open(directory: &Path) -> Result<Self, Rejected> {
+        let revision = Revision::of(directory);
         let config = config::load(directory, MissingSecret::Fault);
         if config
             .faults
@@ -85,7 +86,7 @@ impl Registry {
             };
             shared.insert(upstream, tables);
         }
-        let snapshot = Snapshot::new(config, shared, 1);
+        let snapshot = Snapshot::new(config, shared, revision, 1);
         snapshot.log();
         Ok(Self {
             directory: directory.to_owned(),
@@ -135,6 +136,7 @@ impl Registry {
     async fn try_reload(&self) -> Result<Arc<Snapshot>, ReloadError> {
         let _alone = self.changing.lock().await;
         let old = self.current.load_full();
+        let revision = Revision::of(&self.directory);
         let config = config::load(&self.directory, MissingSecret::Fault);
         if has_wrong(&config.faults) {
             return Err(ReloadError::Rejected(Rejected {
@@ -153,7 +155,7 @@ impl Registry {
             };
             shared.insert(upstream, tables);
         }
-        let new = Snapshot::new(config, shared, old.version() + 1);
+        let new = Snapshot::new(config, shared, revision, old.version() + 1);
         if has_wrong(&new.config().faults) {
             return Err(ReloadError::Rejected(Rejected {
                 faults: new.config().faults.clone(),
@@ -207,7 +209,12 @@ impl Registry {
             shared.insert(name.clone(), tables);
         }
         if changed {
-            let new = Snapshot::new(old.config().clone(), shared, old.version() + 1);
+            let new = Snapshot::new(
+                old.config().clone(),
+                shared,
+                old.revision().clone(),
+                old.version() + 1,
+            );
             new.log();
             self.publish(Arc::new(new));
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use crate::config::{
-    Config, Effect, Fault, Isolation, Object, Place, Tenant, TenantState, Upstream,
+    Config, Effect, Fault, Isolation, Object, Place, Revision, Tenant, TenantState, Upstream,
 };
 use crate::tenant::{Classified, TenantId, TenantKey};
 
@@ -62,6 +62,7 @@ pub struct Served<'a> {
 pub struct Snapshot {
     config: Config,
     shared: BTreeMap<String, SharedTables>,
+    revision: Revision,
     version: u64,
 }
 
@@ -71,6 +72,7 @@ impl Snapshot {
     pub(super) fn new(
         mut config: Config,
         shared: BTreeMap<String, SharedTables>,
+        revision: Revision,
         version: u64,
     ) -> Self {
         for (upstream, tables) in &shared {
@@ -87,8 +89,14 @@ impl Snapshot {
         Self {
             config,
             shared,
+            revision,
             version,
         }
+    }
+
+    /// What the files held.
+    pub fn revision(&self) -> &Revision {
+        &self.revision
     }
 
     /// The files.

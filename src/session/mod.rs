@@ -236,6 +236,11 @@ impl Session {
         self.ending
     }
 
+    /// Whether there are refusals for the log.
+    pub fn has_refusals(&self) -> bool {
+        !self.refusals.is_empty()
+    }
+
     /// The refusals since the last call, for the log.
     pub fn take_refusals(&mut self) -> Vec<Refused> {
         std::mem::take(&mut self.refusals)

@@ -137,7 +137,12 @@ fn check(file: &Path, protocol: Protocol) {
         let line = pairs.take_while(|(expected, found)| expected == found);
         let at = line.count();
         let from = |text: &str| text.lines().skip(at).take(4).collect::<Vec<_>>().join("\n");
-        format!("line {}:\n{}\n--\n{}", at + 1, from(&expected), from(&found))
+        format!(
+            "line {}:\n{}\n--\n{}",
+            at + 1,
+            from(&expected),
+            from(&found)
+        )
     };
     assert!(found == expected, "{} {}", file.display(), differs());
 }
@@ -232,7 +237,13 @@ fn shown(message: &Message) -> Option<String> {
         text.trim_end_matches('\0').to_owned()
     };
     match message.tag {
-        'D' => Some(without_time(&message.values().join(" | "))),
+        'D' => {
+            let values = message.values();
+            let shown = values
+                .iter()
+                .map(|value| if value.is_empty() { "''" } else { value });
+            Some(without_time(&shown.collect::<Vec<_>>().join(" | ")))
+        }
         'C' => Some(text()),
         'E' => Some(format!("! {} {}", field('C'), field('M'))),
         'N' => Some(format!("- {} {}", field('S'), field('M'))),

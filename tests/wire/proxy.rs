@@ -58,6 +58,8 @@ impl Default for Settings {
 /// be every tenant.
 pub struct Proxy {
     pub database: Database,
+    /// Where the shared tables are.
+    pub shared: Database,
     pub port: u16,
     runtime: Option<Runtime>,
     stop: Option<oneshot::Sender<()>>,
@@ -101,6 +103,7 @@ impl Proxy {
         });
         let proxy = Self {
             database,
+            shared,
             port,
             runtime: Some(runtime),
             stop: Some(stop),

@@ -15,7 +15,11 @@ pub fn trials() -> Vec<Trial> {
     vec![
         trial("wire::hatch::every_step_is_in_the_log", every_step),
         trial("wire::hatch::what_was_begun_has_an_end", an_end),
-        trial("wire::hatch::a_refused_tenant_is_in_the_log", refused_tenant),
+        trial(
+            "wire::hatch::a_refused_tenant_is_in_the_log",
+            refused_tenant,
+        ),
+        trial("wire::hatch::logins_and_changes_are_in_the_log", others),
         trial("wire::hatch::without_a_log_there_is_no_hatch", no_log),
     ]
 }
@@ -76,7 +80,7 @@ fn every_step() {
     raw.query("DELETE FROM items");
     raw.query("RESET tenantry.bypass");
     drop(raw);
-    let found = told(&records(&proxy, ("grant_ended", 1)));
+    let found = told(&records(&proxy, ("outcome", 6)));
     assert_eq!(
         found,
         [
@@ -96,6 +100,7 @@ fn every_step() {
             "refused read DELETE FROM items 42501",
             "statement read RESET tenantry.bypass []",
             "grant_ended read reset",
+            "outcome 0 RESET [\"a\",\"b\"]",
         ]
     );
 }
@@ -104,7 +109,7 @@ fn an_end() {
     let proxy = proxy();
     let mut raw = admin(&proxy);
     raw.query("SET tenantry.bypass = 'read'");
-    raw.send(&super::query("SELECT pg_sleep(20) FROM items"));
+    raw.send(&super::query("SELECT count(*) FROM items AS i, generate_series(1, 100000), generate_series(1, 100000) AS k"));
     records(&proxy, ("statement", 2));
     drop(raw);
     let found = told(&records(&proxy, ("grant_ended", 1)));
@@ -121,7 +126,6 @@ fn refused_tenant() {
     let proxy = proxy();
     let mut raw = Raw::log_in(proxy.port, "app", PASSWORD, "a").unwrap();
     raw.query("SET tenantry.bypass = 'a secret'");
-    raw.query("DELETE FROM items WHERE name = 'a secret' AND ctid IS NULL");
     raw.query("CREATE TABLE secrets (name text DEFAULT 'a secret')");
     let records = records(&proxy, ("tenant_refused", 2));
     for record in &records {
@@ -134,6 +138,27 @@ fn refused_tenant() {
     assert_eq!(first["tenant"], "a");
     assert_eq!(first["sqlstate"], "42501");
     assert_eq!(first["code"], "TN4002");
+}
+
+fn others() {
+    let proxy = proxy();
+    assert!(Raw::log_in(proxy.port, "anna", "another", "main").is_err());
+    assert!(Raw::log_in(proxy.port, "anna", PASSWORD, "a").is_err());
+    let refused = records(&proxy, ("admin_login_refused", 2));
+    let refused: Vec<&Value> = refused
+        .iter()
+        .filter(|record| record["event"] == "admin_login_refused")
+        .collect();
+    assert_eq!(refused[0]["sqlstate"], "28P01");
+    assert_eq!(refused[1]["sqlstate"], "28000");
+    assert_eq!(refused[1]["database"], "a");
+    proxy.reload_with("grants/one.toml", None);
+    let changed = records(&proxy, ("config_changed", 1));
+    let changed = changed.last().unwrap();
+    assert_eq!(changed["changed"], serde_json::json!(["grants/one.toml"]));
+    assert_ne!(changed["previous"], changed["revision"]);
+    let first = records(&proxy, ("proxy_started", 1));
+    assert_eq!(first[0]["revision"], changed["previous"]);
 }
 
 fn no_log() {
@@ -151,7 +176,10 @@ fn no_log() {
         assert_eq!(shape(&raw.query("SELECT 1")), "T D C Z:I");
         let taking = raw.query("SET tenantry.bypass = 'read'");
         assert_eq!(shape(&taking), "E:58030 Z:I", "{taking:?}");
-        assert_eq!(shape(&raw.query("SELECT count(*) FROM items")), "E:42501 Z:I");
+        assert_eq!(
+            shape(&raw.query("SELECT count(*) FROM items")),
+            "E:42501 Z:I"
+        );
         raw.query("BEGIN");
         let taking = raw.query("SET LOCAL tenantry.bypass = 'read'");
         assert_eq!(shape(&taking), "E:58030 Z:E", "{taking:?}");
