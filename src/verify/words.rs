@@ -174,7 +174,7 @@ struct Open {
     clippy::wildcard_enum_match_arm,
     reason = "every other word counts as one that nests"
 )]
-fn nesting(tokens: &[ScanToken]) -> Result<usize, Refusal> {
+pub(super) fn nesting(tokens: &[ScanToken]) -> Result<usize, Refusal> {
     let mut open = vec![Open::default()];
     let mut deepest = 0;
     // The sum over `open` of what is counted in it.
