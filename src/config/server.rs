@@ -286,19 +286,13 @@ fn login(mut table: Table<'_>, name: &str, environment: &Environment<'_>) -> Dec
         None => Some(Listed::Some(Vec::new())),
     };
     match (&admin, &tenants) {
-        (Some(_), None) => {
-            table.no_effect(
-                "role",
-                "the escape hatch: an admin reads nothing without a grant",
-            );
-        }
+        (Some(_), None) | (None, Some(_)) => {}
         (Some(admin), Some(_)) => table.fault(
             admin.place.clone(),
             "an admin has no tenants",
             "Leave out either role or tenants.",
         ),
         (None, None) => table.demand("tenants", "tenants = \"*\" or tenants = [\"acme\"]"),
-        (None, Some(_)) => {}
     }
     if table.flag("may_switch").is_some_and(|may| may.value) {
         table.no_effect(

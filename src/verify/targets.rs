@@ -16,6 +16,9 @@ use crate::isolate::refusal::Reason;
 use crate::isolate::template::SlotType;
 use crate::tenant::Scoped;
 
+/// `MaxTupleAttributeNumber`
+const COLUMNS_MAX: usize = 1_664;
+
 /// A target list as it is walked.
 struct Walk<'p> {
     rewritten: std::slice::Iter<'p, Node>,
@@ -54,6 +57,14 @@ impl Proof<'_> {
                     let scoped = owner.and_then(|owner| owner.checked_at(at));
                     self.target(original, scoped, &mut walk)?;
                 }
+            }
+            // Queries in FROM could double their columns at each level.
+            if walk.columns.len() > COLUMNS_MAX {
+                let reason = Reason::AsPostgres {
+                    sqlstate: "54011",
+                    message: format!("target lists can have at most {COLUMNS_MAX} entries"),
+                };
+                return Err(reason.into());
             }
         }
         if let Some(column_type) = owner.and_then(Owner::added) {

@@ -8,6 +8,8 @@
 //! `verbs=(select)` say what the grant allows; without them, everything.
 //! `REWRITE=1 ./bin/test isolate` writes what is found into the files, to be reviewed as a diff.
 
+mod sizes;
+
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -44,6 +46,7 @@ pub fn trials() -> Vec<Trial> {
                 Ok(())
             })
         })
+        .chain(sizes::trials())
         .collect()
 }
 
