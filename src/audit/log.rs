@@ -421,6 +421,11 @@ impl Scan {
     /// The wanted record must be there.
     fn check_all(&self, path: &Path, target: Anchor) -> Result<(), LogFault> {
         match self.found {
+            // What was acknowledged has a line feed.
+            Some((found, _)) if found == target && found == self.end.last => match self.end.tail {
+                Tail::Unended => Err(self.torn(path)),
+                Tail::End | Tail::Torn(_) => Ok(()),
+            },
             Some((found, _)) if found == target => Ok(()),
             None if self.end.last.seq < target.seq => Err(LogFault::Truncated {
                 path: path.to_owned(),
@@ -435,9 +440,6 @@ impl Scan {
     /// record of a file that follows another is not torn, and belongs to nobody.
     fn cut(&self, path: &Path, target: Anchor) -> Result<(Anchor, u64), LogFault> {
         self.check_all(path, target)?;
-        if self.end.tail == Tail::Unended && self.end.last == target {
-            return Err(self.torn(path));
-        }
         let is_first_file = self.before == Anchor::START;
         match (self.found, self.first) {
             (Some((_, 0)), Some(first)) if !is_first_file => Ok(first),
