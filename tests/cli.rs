@@ -62,7 +62,7 @@ fn wrong_use_is_told_apart() {
 fn check_reports_each_fault_with_its_place() {
     let ran = tenantry(&["check", "--config", path(&example())]);
     assert_eq!(ran.code, FINDINGS);
-    let place = "tenantry.toml:41: not supported yet: tls = \"verify-full\"";
+    let place = "tenantry.toml:42: not supported yet: tls = \"verify-full\"";
     assert!(ran.out.contains(place), "{}", ran.out);
     let folder = directory("postgres", port());
     assert_eq!(

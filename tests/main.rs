@@ -8,6 +8,7 @@
 //! - what is read from a server's system catalogs: `catalog`
 //! - what becomes of a statement: a case file of `isolate`
 //! - whether its answer is the private database's: `differential`
+//! - the audit log, and what an attacker or a crash makes of it: `audit`
 //! - what is served, and how a change of it takes effect: `registry`
 //! - the command line as a script meets it: `cli`
 //! - an input that a fuzz target found: `fuzz/corpus`, played by `replay`
@@ -29,6 +30,7 @@
 )]
 
 mod architecture;
+mod audit;
 mod catalog;
 mod cli;
 mod config;
@@ -46,10 +48,14 @@ use std::process::ExitCode;
 use libtest_mimic::{Arguments, run};
 
 fn main() -> ExitCode {
+    if let Some(code) = audit::run_as_child() {
+        return code;
+    }
     let arguments = Arguments::from_args();
     let _stopped_at_the_end = support::StopAtEnd;
     let trials = [
         architecture::trials(),
+        audit::trials(),
         catalog::trials(),
         cli::trials(),
         config::trials(),

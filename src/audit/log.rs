@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use super::chain::{self, Anchor};
 use super::fault::LogFault;
 use super::files::{self, Head, Identity, Missing, Names};
-use super::walk::{self, End, Torn};
+use super::walk::{self, End, Tail, Torn};
 use crate::bypass::{AuditRecord, Timestamp};
 
 /// What a disk does. Tests put a failing one in its place.
@@ -49,7 +49,7 @@ pub(super) struct Log {
     last: Anchor,
     /// None after a failure.
     current: Option<Current>,
-    tail: Tail,
+    owner_of_tail: Owner,
 }
 
 /// The file that is written.
@@ -64,9 +64,9 @@ struct Current {
 
 /// Whose the bytes behind the last acknowledged record are.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Tail {
+enum Owner {
     /// Of a write of ours that failed.
-    Ours,
+    Proxy,
     /// There should be none.
     Unknown,
 }
@@ -101,7 +101,7 @@ impl Log {
             head,
             last,
             current: None,
-            tail: Tail::Unknown,
+            owner_of_tail: Owner::Unknown,
         };
         log.recover(Kept::All(last))?;
         Ok(log)
@@ -139,7 +139,7 @@ impl Log {
 
     fn try_commit(&mut self, bodies: &[&[u8]]) -> Result<Vec<Anchor>, LogFault> {
         self.check_still_ours()?;
-        self.tail = Tail::Ours;
+        self.owner_of_tail = Owner::Proxy;
         if self.current()?.length >= self.rotate_bytes {
             self.rotate()?;
         }
@@ -152,7 +152,7 @@ impl Log {
             anchors.push(last);
         }
         self.append(&lines, last)?;
-        self.tail = Tail::Unknown;
+        self.owner_of_tail = Owner::Unknown;
         Ok(anchors)
     }
 
@@ -192,7 +192,7 @@ impl Log {
     /// succeeds is seen when the file is read again.
     fn fail(&mut self) {
         if let Some(current) = self.current.take()
-            && self.tail == Tail::Ours
+            && self.owner_of_tail == Owner::Proxy
         {
             current.file.set_len(current.length).ok();
         }
@@ -258,6 +258,14 @@ impl Log {
 
     /// Reads the last file and makes it ready to be written.
     fn recover(&mut self, kept: Kept) -> Result<(), LogFault> {
+        let recovered = self.try_recover(kept);
+        if recovered.is_err() {
+            self.current = None;
+        }
+        recovered
+    }
+
+    fn try_recover(&mut self, kept: Kept) -> Result<(), LogFault> {
         let path = self.names.current();
         let files = self.names.list();
         let files = files.map_err(|error| LogFault::io(self.names.directory(), error))?;
@@ -270,7 +278,7 @@ impl Log {
             Some(full) => {
                 let scan = Scan::of(full, target)?;
                 scan.check_all(full, target)?;
-                if scan.end.torn.is_some() {
+                if scan.end.tail != Tail::End {
                     return Err(scan.torn(full));
                 }
                 self.last = scan.end.last;
@@ -282,7 +290,7 @@ impl Log {
         }
         self.head.write(&self.last)?;
         self.head.sync()?;
-        self.tail = Tail::Unknown;
+        self.owner_of_tail = Owner::Unknown;
         Ok(())
     }
 
@@ -322,7 +330,7 @@ impl Log {
             }
             Kept::UpTo(target) => scan.cut(&path, target)?,
         };
-        if length < scan.size && self.tail == Tail::Unknown {
+        if length < scan.size && self.owner_of_tail == Owner::Unknown {
             return Err(LogFault::Resized {
                 path,
                 expected: length,
@@ -344,9 +352,11 @@ impl Log {
             length,
             first: scan.before.seq + 1,
         });
-        match (kept, &scan.end.torn) {
-            (Kept::All(_), Some(torn)) => self.seal(torn),
-            (Kept::All(_), None) | (Kept::UpTo(_), _) => Ok(()),
+        match (kept, &scan.end.tail) {
+            (Kept::All(_), Tail::Torn(torn)) => self.seal(torn),
+            // It was not acknowledged, but it is whole.
+            (Kept::All(_), Tail::Unended) => self.append(b"\n", last),
+            (Kept::All(_), Tail::End) | (Kept::UpTo(_), _) => Ok(()),
         }
     }
 
@@ -411,6 +421,11 @@ impl Scan {
     /// The wanted record must be there.
     fn check_all(&self, path: &Path, target: Anchor) -> Result<(), LogFault> {
         match self.found {
+            // What was acknowledged has a line feed.
+            Some((found, _)) if found == target && found == self.end.last => match self.end.tail {
+                Tail::Unended => Err(self.torn(path)),
+                Tail::End | Tail::Torn(_) => Ok(()),
+            },
             Some((found, _)) if found == target => Ok(()),
             None if self.end.last.seq < target.seq => Err(LogFault::Truncated {
                 path: path.to_owned(),

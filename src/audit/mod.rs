@@ -31,6 +31,9 @@ mod verify;
 mod walk;
 mod writer;
 
+#[cfg(test)]
+mod tests;
+
 pub use chain::{Anchor, NoAnchor};
 pub use show::{Filter, Line, NO_FILTER, show};
 pub use sink::{AuditError, AuditSettings, AuditSink, wall_clock};

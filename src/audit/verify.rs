@@ -14,7 +14,7 @@ use thiserror::Error;
 use super::chain::Anchor;
 use super::fault::LogFault;
 use super::files::{self, Missing, Names, Writer};
-use super::walk::{self, End, walk};
+use super::walk::{self, End, Tail, walk};
 
 /// What is known of a log from elsewhere.
 #[derive(Clone, Copy, Debug, Default)]
@@ -226,22 +226,25 @@ impl Verifier {
     }
 
     fn check_end(&mut self, path: &Path, end: &End, writer: Writer) -> Result<(), Finding> {
-        let Some(torn) = end.torn else { return Ok(()) };
+        let last = end.last.seq;
+        let (line, broken) = match end.tail {
+            Tail::End => return Ok(()),
+            Tail::Torn(torn) if torn.line_feeds > 0 => {
+                (end.lines + 1, Broken::Record { record: last + 1 })
+            }
+            Tail::Torn(_) => (end.lines + 1, Broken::Cut { record: last + 1 }),
+            Tail::Unended => (end.lines, Broken::Cut { record: last }),
+        };
         // A record that the head vouches for must be whole; what lies behind it may be on its way.
         let head = self.wanted.first().map_or(0, |head| head.known.seq);
-        if writer == Writer::Present && head <= end.last.seq {
+        if writer == Writer::Present && head <= last {
             self.report.is_being_written = true;
             return Ok(());
         }
-        let record = end.last.seq + 1;
         Err(Finding {
             file: path.to_owned(),
-            line: Some(end.lines + 1),
-            broken: if torn.line_feeds == 0 {
-                Broken::Cut { record }
-            } else {
-                Broken::Record { record }
-            },
+            line: Some(line),
+            broken,
         })
     }
 

@@ -24,12 +24,21 @@ pub(super) struct Record {
 pub(super) struct End {
     /// The last record.
     pub(super) last: Anchor,
-    /// Where its line ends.
-    pub(super) length: u64,
     /// Its line's number, from 1; 0 if there is none.
     pub(super) lines: u64,
-    /// Bytes behind it that are no record and that no record seals.
-    pub(super) torn: Option<Torn>,
+    /// What stands behind it.
+    pub(super) tail: Tail,
+}
+
+/// What stands behind the last record of a file.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Tail {
+    /// Nothing, but the end of the file.
+    End,
+    /// Bytes that are no record and that no record seals.
+    Torn(Torn),
+    /// Not even the line feed that ends it.
+    Unended,
 }
 
 /// Bytes that are no record, where one was expected.
@@ -64,9 +73,8 @@ pub(super) fn walk(
 ) -> io::Result<End> {
     let mut end = End {
         last: before,
-        length: 0,
         lines: 0,
-        torn: None,
+        tail: Tail::End,
     };
     let mut tear = Tear::default();
     let mut position: u64 = 0;
@@ -74,26 +82,32 @@ pub(super) fn walk(
     let mut chunk = Vec::new();
     while read_line(reader, &mut chunk)? {
         position += count(&chunk);
-        let line = chunk.strip_suffix(b"\n");
-        lines += u64::from(line.is_some());
-        let record = line.and_then(|line| Some((line, chain::follows(&end.last, line)?)));
-        let torn = record.and_then(|_| tear.torn());
-        match record {
-            Some((line, anchor)) if is_in_place(line, torn.as_ref()) => {
+        // Without a line feed it is the end of the file, or too long to be a record.
+        let line = chunk.strip_suffix(b"\n").unwrap_or(&chunk);
+        lines += u64::from(line.len() < chunk.len());
+        let follows = chain::follows(&end.last, line);
+        let torn = follows.and_then(|_| tear.torn());
+        match follows {
+            Some(anchor) if is_in_place(line, torn.as_ref()) => {
                 visit(Record {
                     anchor,
                     end: position,
                     sealed: torn.map(|torn| torn.bytes),
                 })?;
-                end.last = anchor;
-                end.length = position;
-                end.lines = lines;
+                let is_ended = line.len() < chunk.len();
+                end = End {
+                    last: anchor,
+                    lines,
+                    tail: if is_ended { Tail::End } else { Tail::Unended },
+                };
                 tear = Tear::default();
             }
             Some(_) | None => tear.push(&chunk),
         }
     }
-    end.torn = tear.torn();
+    if let Some(torn) = tear.torn() {
+        end.tail = Tail::Torn(torn);
+    }
     Ok(end)
 }
 

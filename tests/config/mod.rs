@@ -159,6 +159,19 @@ fn served(config: &Config, out: &mut String) {
 fn show(config: &Config, out: &mut String) {
     writeln!(out, "{:?}", config.listen).unwrap();
     writeln!(out, "{:?}", config.pool).unwrap();
+    if let Some(audit) = &config.audit {
+        let file = audit
+            .file
+            .strip_prefix(&config.directory)
+            .unwrap_or(&audit.file);
+        writeln!(
+            out,
+            "audit {}, {} bytes",
+            file.display(),
+            audit.rotate_bytes
+        )
+        .unwrap();
+    }
     for upstream in config.upstreams.values() {
         writeln!(out, "{upstream:?}").unwrap();
     }
