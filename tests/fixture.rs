@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use tenantry::catalog::{Catalog, RelationName};
-use tenantry::tenant::{
-    Classified, Policy, Rows, Scope, TablePolicy, TableSet, TrustedTrigger, Unlisted, Verb,
-};
+use tenantry::tenant::{Classified, Policy, TablePolicy, TrustedTrigger, Unlisted};
 
 /// The policy that the cases expect.
 pub fn policy() -> Policy {
@@ -38,23 +36,4 @@ pub fn classified() -> Classified {
     let file = include_bytes!("cases/catalog.json");
     let catalog: Catalog = serde_json::from_slice(file).expect("a catalog");
     Classified::new(catalog, policy())
-}
-
-/// The scope of a grant over tables of `public` with these verbs; without them, over everything.
-pub fn scope(rows: Rows, tables: Option<&[String]>, verbs: Option<&[String]>) -> Scope {
-    let named = |tables: &[String]| {
-        let tables = tables.iter().map(|name| RelationName::new("public", name));
-        TableSet::Listed(tables.collect())
-    };
-    let all = ["delete", "insert", "select", "update"].map(str::to_owned);
-    Scope {
-        grant: "inc-1".to_owned(),
-        rows,
-        tables: tables.map_or(TableSet::All, named),
-        verbs: verbs
-            .unwrap_or(&all)
-            .iter()
-            .map(|verb| Verb::parse(verb).expect("a verb"))
-            .collect(),
-    }
 }

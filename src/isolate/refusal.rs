@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use thiserror::Error;
+
 use crate::tenant::{Closed, Verb, WriteHazard};
 
 /// The exact reason of a refusal. Each has a code that never changes, a SQLSTATE and a message.
@@ -32,6 +34,8 @@ pub enum Reason {
         /// The function, such as `public.order_total`.
         function: String,
     },
+    /// Beyond what an admin's grant allows.
+    Grant(BeyondGrant),
     /// The two parsers do not read the same words.
     LexersDisagree,
     /// An operator outside `pg_catalog` that could take the place of a listed one.
@@ -65,21 +69,6 @@ pub enum Reason {
         /// PostgreSQL's own message.
         message: String,
     },
-    /// The tenant column of a row cannot be changed, nor by a grant.
-    TenantColumnAssigned {
-        /// The column's name.
-        column: String,
-    },
-    /// Under a grant, each new row says whose it is, in a form that can be checked.
-    TenantNotNamed {
-        /// The tenant column.
-        column: String,
-    },
-    /// Under a grant, a new row would belong to a tenant that is not in its scope.
-    TenantOutOfScope {
-        /// The value for the tenant column, as the client wrote it.
-        value: String,
-    },
     /// Too long, too deep or too many.
     TooLarge {
         /// What, such as `nesting`.
@@ -96,13 +85,6 @@ pub enum Reason {
     VariableNotAllowed {
         /// The parameter's name.
         variable: String,
-    },
-    /// The grant does not allow this on any table.
-    VerbNotGranted {
-        /// The relation, as `schema.name`.
-        relation: String,
-        /// What was to be done to it.
-        verb: Verb,
     },
     /// The rewritten statement could not be proved: a fault of ours, found in time.
     Unproved {
@@ -127,6 +109,60 @@ pub enum Reason {
     },
 }
 
+/// What an admin's grant does not allow.
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
+pub enum BeyondGrant {
+    /// The tenant column of a row cannot be changed, nor by a grant.
+    #[error("column \"{column}\" cannot be changed")]
+    TenantColumnAssigned {
+        /// The column's name.
+        column: String,
+    },
+    /// Each new row says whose it is, in a form that can be checked.
+    #[error("under a grant, INSERT must name the tenant: column \"{column}\"")]
+    TenantNotNamed {
+        /// The tenant column.
+        column: String,
+    },
+    /// A new row would belong to a tenant that is not in its scope.
+    #[error("tenant {value} is outside the grant")]
+    TenantOutOfScope {
+        /// The value for the tenant column, as the client wrote it.
+        value: String,
+    },
+    /// It does not allow this on any table.
+    #[error("the grant does not allow {verb} on {relation}")]
+    Verb {
+        /// The relation, as `schema.name`.
+        relation: String,
+        /// What was to be done to it.
+        verb: Verb,
+    },
+}
+
+impl BeyondGrant {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Verb { .. } => "TN6003",
+            Self::TenantNotNamed { .. } | Self::TenantOutOfScope { .. } => "TN6004",
+            Self::TenantColumnAssigned { .. } => "TN6005",
+        }
+    }
+
+    fn hint(&self) -> String {
+        match self {
+            Self::TenantColumnAssigned { .. } => {
+                "A row stays with its tenant. Insert it for the other tenant, and delete it."
+                    .to_owned()
+            }
+            Self::TenantNotNamed { column } => format!(
+                "Name {column} in the column list, and give it a literal, a parameter or a column."
+            ),
+            Self::TenantOutOfScope { .. } | Self::Verb { .. } => OTHER_GRANT.to_owned(),
+        }
+    }
+}
+
 /// A refusal: the reason, and where in the client's text.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Refusal {
@@ -134,6 +170,18 @@ pub struct Refusal {
     pub reason: Reason,
     /// The byte offset in the client's text, where one place can be named.
     pub position: Option<usize>,
+}
+
+impl From<BeyondGrant> for Reason {
+    fn from(beyond: BeyondGrant) -> Self {
+        Self::Grant(beyond)
+    }
+}
+
+impl From<BeyondGrant> for Refusal {
+    fn from(beyond: BeyondGrant) -> Self {
+        Reason::from(beyond).into()
+    }
 }
 
 impl From<Reason> for Refusal {
@@ -173,9 +221,7 @@ impl Refusal {
                 hazard: WriteHazard::OutsideGrant { .. },
                 ..
             } => "TN6002",
-            Reason::VerbNotGranted { .. } => "TN6003",
-            Reason::TenantNotNamed { .. } | Reason::TenantOutOfScope { .. } => "TN6004",
-            Reason::TenantColumnAssigned { .. } => "TN6005",
+            Reason::Grant(beyond) => beyond.code(),
             Reason::RelationNotAllowed { .. } => "TN2002",
             Reason::SystemRelation { .. } => "TN2003",
             Reason::ColumnDoesNotExist { .. } => "TN2004",
@@ -211,11 +257,8 @@ impl Refusal {
             | Reason::WriteNotAllowed { .. }
             | Reason::FunctionNotAllowed { .. }
             | Reason::OperatorNotAllowed { .. }
-            | Reason::TenantColumnAssigned { .. }
-            | Reason::TenantNotNamed { .. }
-            | Reason::TenantOutOfScope { .. }
+            | Reason::Grant(_)
             | Reason::TypeNotAllowed { .. }
-            | Reason::VerbNotGranted { .. }
             | Reason::CommandNotAllowed { .. }
             | Reason::VariableNotAllowed { .. } => "42501",
         }
@@ -245,16 +288,7 @@ impl Refusal {
             Reason::PrintedDifferently | Reason::Unproved { .. } => {
                 Some("This is a fault of Tenantry: please report the statement.".to_owned())
             }
-            Reason::TenantColumnAssigned { .. } => Some(
-                "A row stays with its tenant. Insert it for the other tenant, and delete it."
-                    .to_owned(),
-            ),
-            Reason::TenantNotNamed { column } => Some(format!(
-                "Name {column} in the column list, and give it a literal, a parameter or a column."
-            )),
-            Reason::TenantOutOfScope { .. } | Reason::VerbNotGranted { .. } => {
-                Some(OTHER_GRANT.to_owned())
-            }
+            Reason::Grant(beyond) => Some(beyond.hint()),
             Reason::AsPostgres { .. }
             | Reason::ColumnDoesNotExist { .. }
             | Reason::ConstructNotSupported { .. }
@@ -305,6 +339,21 @@ fn closed_hint(relation: &str, closed: Closed) -> String {
         }
         Closed::Via => "Tables scoped through another one are not supported yet.".to_owned(),
         Closed::View => "Views are not supported yet; query the tables.".to_owned(),
+    }
+}
+
+fn hazard_message(relation: &str, hazard: &WriteHazard) -> String {
+    match hazard {
+        WriteHazard::OutsideGrant { .. } => {
+            format!("a write to {relation} would reach outside the grant")
+        }
+        WriteHazard::Code { .. }
+        | WriteHazard::ForeignKeyAction { .. }
+        | WriteHazard::Rule { .. }
+        | WriteHazard::Trigger { .. }
+        | WriteHazard::UniqueKey { .. } => {
+            format!("relation {relation} cannot be written by tenants")
+        }
     }
 }
 
@@ -386,26 +435,13 @@ impl fmt::Display for Refusal {
             Reason::RelationDoesNotExist { relation } => {
                 write!(f, "relation \"{relation}\" does not exist")?;
             }
+            Reason::Grant(beyond) => write!(f, "{beyond}")?,
             Reason::RelationNotAllowed {
                 relation,
                 closed: Closed::OutsideGrant,
-            } => {
-                write!(f, "relation {relation} is outside the grant")?;
-            }
+            } => write!(f, "relation {relation} is outside the grant")?,
             Reason::RelationNotAllowed { relation, .. } | Reason::SystemRelation { relation } => {
                 write!(f, "relation {relation} is not open to tenants")?;
-            }
-            Reason::TenantColumnAssigned { column } => {
-                write!(f, "column \"{column}\" cannot be changed")?;
-            }
-            Reason::TenantNotNamed { column } => {
-                write!(
-                    f,
-                    "under a grant, INSERT must name the tenant: column \"{column}\""
-                )?;
-            }
-            Reason::TenantOutOfScope { value } => {
-                write!(f, "tenant {value} is outside the grant")?;
             }
             Reason::TooLarge { what, limit } => {
                 write!(f, "statement exceeds the limit of {limit} for {what}")?;
@@ -420,17 +456,8 @@ impl fmt::Display for Refusal {
             Reason::VariableNotAllowed { variable } => {
                 write!(f, "parameter \"{variable}\" is not open to tenants")?;
             }
-            Reason::VerbNotGranted { relation, verb } => {
-                write!(f, "the grant does not allow {verb} on {relation}")?;
-            }
-            Reason::WriteNotAllowed {
-                relation,
-                hazard: WriteHazard::OutsideGrant { .. },
-            } => {
-                write!(f, "a write to {relation} would reach outside the grant")?;
-            }
-            Reason::WriteNotAllowed { relation, .. } => {
-                write!(f, "relation {relation} cannot be written by tenants")?;
+            Reason::WriteNotAllowed { relation, hazard } => {
+                write!(f, "{}", hazard_message(relation, hazard))?;
             }
             Reason::WrongEncoding => f.write_str("invalid byte sequence for encoding \"UTF8\"")?,
         }

@@ -146,6 +146,7 @@ impl Classified {
     }
 
     /// The same relations under the scope of a grant.
+    #[must_use]
     pub fn under(&self, scope: Scope) -> Self {
         Self {
             scope: Some(Arc::new(scope)),
@@ -220,10 +221,10 @@ impl Classified {
         let Some(scope) = &self.scope else {
             return class;
         };
-        let class = match (&scope.rows, class) {
-            (Rows::All, Class::Refused(Closed::Denied)) => class,
-            (Rows::All, _) => in_own_database(relation.kind).unwrap_or(class),
-            (Rows::AsTenant(_) | Rows::Of(_), _) => class,
+        let is_denied = *class == Class::Refused(Closed::Denied);
+        let class = match &scope.rows {
+            Rows::All if !is_denied => in_own_database(relation.kind).unwrap_or(class),
+            Rows::All | Rows::AsTenant(_) | Rows::Of(_) => class,
         };
         match class {
             Class::Refused(_) => class,

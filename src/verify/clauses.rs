@@ -11,7 +11,7 @@ use super::proof::{
 use super::scope::{self, Found, Item, Locks};
 use super::types::Column;
 use crate::catalog::oid;
-use crate::isolate::refusal::Reason;
+use crate::isolate::refusal::BeyondGrant;
 use crate::tenant::{TenantColumn, Verb};
 
 /// What a sort key's name may mean.
@@ -220,7 +220,7 @@ impl Proof<'_> {
         unchanged(pair, "FOR UPDATE")?;
         if !pair.0.is_empty() && !self.classified().permits(Verb::Update) {
             // As PostgreSQL's privileges have it.
-            return Err(Reason::VerbNotGranted {
+            return Err(BeyondGrant::Verb {
                 relation: "rows that are locked".to_owned(),
                 verb: Verb::Update,
             }

@@ -8,7 +8,7 @@ use super::expression::reference;
 use super::proof::{Checked, Proof, differs, is_plain_type, path, refuse};
 use super::scope::{self, Found};
 use super::silent;
-use crate::isolate::refusal::Reason;
+use crate::isolate::refusal::BeyondGrant;
 use crate::isolate::template::{OUT_OF_SCOPE, SlotType};
 use crate::tenant::{Scoped, TenantType};
 
@@ -57,7 +57,7 @@ impl Proof<'_> {
         if !self.is_single_valued(original) {
             let column = scoped.column.clone();
             let at = silent::location(original);
-            return Err(refuse(Reason::TenantNotNamed { column }, at));
+            return Err(refuse(BeyondGrant::TenantNotNamed { column }.into(), at));
         }
         let wrong = || differs("the value for the tenant column");
         let Some(NodeEnum::CaseExpr(case)) = &rewritten.node else {
@@ -150,18 +150,18 @@ fn fails(node: &Node, wanted: TenantType) -> bool {
     let Some(Some(NodeEnum::FuncCall(call))) = cast.map(|cast| &cast.node) else {
         return false;
     };
-    let text = match call.args.as_slice() {
-        [
-            Node {
-                node:
-                    Some(NodeEnum::AConst(pg::AConst {
-                        isnull: false,
-                        location: _,
-                        val: Some(pg::a_const::Val::Sval(pg::String { sval })),
-                    })),
-            },
-        ] => sval,
-        _ => return false,
+    let [
+        Node {
+            node:
+                Some(NodeEnum::AConst(pg::AConst {
+                    isnull: false,
+                    location: _,
+                    val: Some(pg::a_const::Val::Sval(pg::String { sval: text })),
+                })),
+        },
+    ] = call.args.as_slice()
+    else {
+        return false;
     };
     let mut rest = (**call).clone();
     rest.args.clear();

@@ -9,7 +9,7 @@ use super::scope::{Level, Output, Tenancy, Test};
 use super::types::{self, Untyped, Value};
 use super::{Claim, bare, words};
 use crate::catalog::{Catalog, Oid, Relation, RelationName, oid};
-use crate::isolate::refusal::{Reason, Refusal};
+use crate::isolate::refusal::{BeyondGrant, Reason, Refusal};
 use crate::isolate::template::SlotType;
 use crate::tenant::{Classified, TenantColumn, Verb};
 
@@ -116,7 +116,7 @@ impl<'a> Proof<'a> {
         }
         if !self.classified().permits(verb) {
             let relation = relation.name.to_string();
-            return Err(refuse(Reason::VerbNotGranted { relation, verb }, at));
+            return Err(refuse(BeyondGrant::Verb { relation, verb }.into(), at));
         }
         self.done.insert((relation.name.clone(), verb));
         Ok(())

@@ -8,7 +8,7 @@
 
 use super::types::{Column, Value};
 use crate::catalog::RelationName;
-use crate::isolate::refusal::{Reason, Refusal};
+use crate::isolate::refusal::{BeyondGrant, Reason, Refusal};
 use crate::tenant::{TenantType, Verb};
 
 /// Whether rows of tenants' tables are read.
@@ -199,10 +199,11 @@ impl Level {
     pub(super) fn readable(&self) -> Result<(), Reason> {
         match &self.sealed {
             None => Ok(()),
-            Some(sealed) => Err(Reason::VerbNotGranted {
+            Some(sealed) => Err(BeyondGrant::Verb {
                 relation: sealed.relation.to_string(),
                 verb: Verb::Select,
-            }),
+            }
+            .into()),
         }
     }
 

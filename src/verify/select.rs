@@ -12,7 +12,7 @@ use super::scope::{Extent, Item, Level, Locks, Output, Rows, Tenancy, Test};
 use super::silent::Clause;
 use super::types::{self, Column};
 use super::with::settled;
-use crate::isolate::refusal::Reason;
+use crate::isolate::refusal::BeyondGrant;
 use crate::isolate::template::SlotType;
 
 impl Proof<'_> {
@@ -246,7 +246,7 @@ impl Proof<'_> {
                 && at >= original.len()
             {
                 let column = scoped.column.clone();
-                return Err(Reason::TenantNotNamed { column }.into());
+                return Err(BeyondGrant::TenantNotNamed { column }.into());
             }
             for (at, (original, rewritten)) in original.iter().zip(kept).enumerate() {
                 match owner.and_then(|owner| owner.checked_at(at)) {

@@ -12,7 +12,7 @@ use super::proof::{
 use super::scope::{self, Extent, Found, Item, Reference};
 use super::types::{Column, Typed, Value};
 use crate::catalog::oid;
-use crate::isolate::refusal::Reason;
+use crate::isolate::refusal::{BeyondGrant, Reason};
 use crate::isolate::template::SlotType;
 use crate::tenant::Scoped;
 
@@ -45,18 +45,17 @@ impl Proof<'_> {
                 .is_some_and(|items| items.iter().all(is_one_column))
         {
             let column = scoped.column.clone();
-            return Err(Reason::TenantNotNamed { column }.into());
+            return Err(BeyondGrant::TenantNotNamed { column }.into());
         }
         for (at, original) in pair.0.iter().enumerate() {
             let Some(NodeEnum::ResTarget(original)) = &original.node else {
                 return Err(differs("a target list"));
             };
-            match star_of(original) {
-                Some(star) => self.star(star, &mut walk)?,
-                None => {
-                    let scoped = owner.and_then(|owner| owner.checked_at(at));
-                    self.target(original, scoped, &mut walk)?;
-                }
+            if let Some(star) = star_of(original) {
+                self.star(star, &mut walk)?;
+            } else {
+                let scoped = owner.and_then(|owner| owner.checked_at(at));
+                self.target(original, scoped, &mut walk)?;
             }
             // Queries in FROM could double their columns at each level.
             if walk.columns.len() > COLUMNS_MAX {

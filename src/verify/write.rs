@@ -16,7 +16,7 @@ use super::reading;
 use super::scope::{Extent, Item, Level, Locks, Output, Rows, Sealed, Tenancy, Test};
 use super::silent::Clause;
 use crate::catalog::Relation;
-use crate::isolate::refusal::Reason;
+use crate::isolate::refusal::{BeyondGrant, Reason};
 use crate::isolate::template::SlotType;
 use crate::tenant::{Class, Scoped, TenantColumn, Verb};
 
@@ -492,7 +492,10 @@ impl<'a> Proof<'a> {
         let is_owner = target.is_owner(name.0);
         if is_owner && self.classified().tenant_column() == TenantColumn::Visible {
             let column = name.0.clone();
-            return Err(refuse(Reason::TenantColumnAssigned { column }, at));
+            return Err(refuse(
+                BeyondGrant::TenantColumnAssigned { column }.into(),
+                at,
+            ));
         }
         self.listed_column(name, target, at)
     }
@@ -583,7 +586,7 @@ fn named_owner<'c>(columns: &[Node], scoped: &'c Scoped) -> Checked<Owner<'c>> {
         }
         (None | Some(_), _) => {
             let column = scoped.column.clone();
-            Err(Reason::TenantNotNamed { column }.into())
+            Err(BeyondGrant::TenantNotNamed { column }.into())
         }
     }
 }

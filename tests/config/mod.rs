@@ -133,6 +133,10 @@ fn files(input: &str) -> BTreeMap<String, String> {
 }
 
 fn served(config: &Config, out: &mut String) {
+    let mut grants = String::new();
+    for name in config.grants.keys() {
+        write!(grants, "; grant {name}").unwrap();
+    }
     let names = |names: Vec<&str>| {
         if names.is_empty() {
             "-".to_owned()
@@ -147,11 +151,7 @@ fn served(config: &Config, out: &mut String) {
         names(config.upstreams.keys().map(String::as_str).collect()),
         names(config.logins.keys().map(String::as_str).collect()),
         names(config.tenants.keys().map(TenantId::as_str).collect()),
-        config
-            .grants
-            .keys()
-            .map(|grant| format!("; grant {grant}"))
-            .collect::<String>(),
+        grants,
     )
     .unwrap();
 }

@@ -19,7 +19,7 @@ use tenantry::admitted::Admitted;
 use tenantry::isolate::isolate;
 use tenantry::tenant::{Classified, Rows, Scope, TenantKey};
 
-use crate::fixture;
+use crate::{fixture, grants};
 
 /// One trial a file.
 pub fn trials() -> Vec<Trial> {
@@ -95,7 +95,7 @@ fn scope(case: &mut TestCase) -> Option<Scope> {
         (Err(_), Err(_), Err(_)) if tables.is_err() && verbs.is_err() => return None,
         _ => panic!("one of scope, as and own"),
     };
-    Some(fixture::scope(
+    Some(grants::scope(
         rows,
         tables.as_deref().ok(),
         verbs.as_deref().ok(),

@@ -27,7 +27,7 @@ use tenantry::isolate::{Prepared, prepare};
 use tenantry::tenant::{Classified, Rows, TenantKey, TenantType};
 use tenantry::verify::{Claim, VerifiedStatement, verify};
 
-use crate::fixture;
+use crate::{fixture, grants};
 use variants::Context;
 
 /// Fewer mutants than this, and the test tests nothing.
@@ -118,7 +118,7 @@ const OF_SCOPE_AT_LEAST: usize = 1_000;
 
 fn of_a_scope_are_refused() -> Result<(), Failed> {
     let rows = Rows::Of([1, 2].map(TenantKey::Integer).into_iter().collect());
-    let under = fixture::classified().under(fixture::scope(rows, None, None));
+    let under = fixture::classified().under(grants::scope(rows, None, None));
     let statements: Vec<(String, String)> = SCOPED
         .iter()
         .map(|sql| ("scope".to_owned(), (*sql).to_owned()))
@@ -144,21 +144,21 @@ fn a_proof_holds_under_its_own_grant() -> Result<(), Failed> {
     let over = |keys: &[i64]| Rows::Of(keys.iter().copied().map(TenantKey::Integer).collect());
     let tenant = || Rows::AsTenant(TenantKey::Integer(1));
     let all = fixture::classified();
-    let own = all.under(fixture::scope(over(&[1, 2]), None, None));
+    let own = all.under(grants::scope(over(&[1, 2]), None, None));
     let (customers, select) = (names(&["customers"]), names(&["select"]));
     let others = [
         ("no grant", all.clone()),
         (
             "other tables",
-            all.under(fixture::scope(over(&[1, 2]), Some(&customers), None)),
+            all.under(grants::scope(over(&[1, 2]), Some(&customers), None)),
         ),
         (
             "as a tenant",
-            all.under(fixture::scope(tenant(), None, None)),
+            all.under(grants::scope(tenant(), None, None)),
         ),
         (
             "a tenant's own database",
-            all.under(fixture::scope(Rows::All, None, None)),
+            all.under(grants::scope(Rows::All, None, None)),
         ),
     ];
     for sql in [
@@ -182,10 +182,10 @@ fn a_proof_holds_under_its_own_grant() -> Result<(), Failed> {
                 );
             }
         }
-        let reading = all.under(fixture::scope(over(&[1, 2]), None, Some(&select)));
+        let reading = all.under(grants::scope(over(&[1, 2]), None, Some(&select)));
         let read = claimed(&prepared, &prepared.template, &reading);
         assert_eq!(read.is_ok(), sql.starts_with("SELECT"), "{sql}");
-        let wider = all.under(fixture::scope(over(&[1, 2, 3]), None, None));
+        let wider = all.under(grants::scope(over(&[1, 2, 3]), None, None));
         for (under, keys) in [(&own, "'{1,2}'"), (&wider, "'{1,2,3}'")] {
             let verified = claimed(&prepared, &prepared.template, under)?;
             assert!(

@@ -386,7 +386,8 @@ fn tests(test: &Node, context: &Context) -> Vec<(&'static str, Node)> {
         ("IS NOT NULL", null_test(operation.lexpr.clone())),
     ];
     if is_of_scope(test) {
-        found.extend(scopes(operation, context));
+        let of_scope = scopes(operation, context).into_iter();
+        found.extend(of_scope.map(|(kind, node)| (kind, wrap(node))));
     }
     for number in [1, context.client_parameters, context.client_parameters + 2] {
         if number > 0 && number != context.client_parameters + 1 {

@@ -236,7 +236,7 @@ impl<'a> Rewriter<'a> {
                 }
                 if let Target::Scoped(plain) = target {
                     let guard = [self.predicate(&plain.alias, plain.scoped)?];
-                    *selection = super::level::conjunction(selection.take(), &guard)?;
+                    *selection = super::level::conjunction(selection.take(), &guard);
                 }
                 Ok(())
             }

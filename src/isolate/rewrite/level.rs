@@ -405,14 +405,14 @@ fn add_to_on(join: &mut Join, predicates: &[Expr]) -> Rewritten<()> {
             .into())
         };
     };
-    *condition = conjunction(Some(condition.clone()), predicates)?.unwrap_or(condition.clone());
+    *condition = conjunction(Some(condition.clone()), predicates).unwrap_or(condition.clone());
     Ok(())
 }
 
 /// The client's condition, in parentheses, and the predicates behind it.
-pub(super) fn conjunction(condition: Option<Expr>, predicates: &[Expr]) -> Rewritten<Option<Expr>> {
+pub(super) fn conjunction(condition: Option<Expr>, predicates: &[Expr]) -> Option<Expr> {
     let mut all = match condition {
-        Some(condition) if predicates.is_empty() => return Ok(Some(condition)),
+        Some(condition) if predicates.is_empty() => return Some(condition),
         Some(condition) => Some(Expr::Nested(Box::new(condition))),
         None => None,
     };
@@ -426,7 +426,7 @@ pub(super) fn conjunction(condition: Option<Expr>, predicates: &[Expr]) -> Rewri
             None => predicate,
         });
     }
-    Ok(all)
+    all
 }
 
 /// A wildcard in a target list.

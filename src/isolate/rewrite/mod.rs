@@ -26,7 +26,7 @@ mod update;
 mod words;
 
 use crate::catalog::{Relation, RelationName, Resolved};
-use crate::isolate::refusal::{Reason, Refusal};
+use crate::isolate::refusal::{BeyondGrant, Reason, Refusal};
 use crate::isolate::template::{Slot, SlotType, Template};
 use crate::isolate::{Kind, Prepared};
 use crate::sql::ast::{BinaryOperator, Expr, Ident, ObjectName, Spanned, Statement};
@@ -247,7 +247,7 @@ impl<'a> Rewriter<'a> {
             return Ok(());
         }
         let relation = relation.name.to_string();
-        Err(self.refuse_at(name, Reason::VerbNotGranted { relation, verb }))
+        Err(self.refuse_at(name, BeyondGrant::Verb { relation, verb }.into()))
     }
 
     /// The place for the tenant, or for those of the scope: `$n::pg_catalog.type`.

@@ -9,7 +9,7 @@
 
 use super::level::Plain;
 use super::{Rewriter, Rewritten, composed, names};
-use crate::isolate::refusal::{Reason, Refusal};
+use crate::isolate::refusal::{BeyondGrant, Reason, Refusal};
 use crate::isolate::template::OUT_OF_SCOPE;
 use crate::sql;
 use crate::sql::ast::{Expr, Ident, Insert, Query, SelectItem, SetExpr, UnaryOperator, Value};
@@ -90,19 +90,16 @@ impl Rewriter<'_> {
 
     fn checked(&mut self, value: &Expr, plain: &Plain<'_>) -> Rewritten<Expr> {
         if !is_single_valued(value) {
-            return Err(self.refuse_at(
-                value,
-                Reason::TenantNotNamed {
-                    column: plain.scoped.column.clone(),
-                },
-            ));
+            let column = plain.scoped.column.clone();
+            return Err(self.refuse_at(value, BeyondGrant::TenantNotNamed { column }.into()));
         }
         let tenant_type = plain.scoped.column_type;
         if let Some(scope) = self.classified.scope()
             && is_foreign(value, tenant_type, scope)
         {
-            let value_text = value.to_string();
-            return Err(self.refuse_at(value, Reason::TenantOutOfScope { value: value_text }));
+            let written = value.to_string();
+            let out = BeyondGrant::TenantOutOfScope { value: written }.into();
+            return Err(self.refuse_at(value, out));
         }
         let type_name = tenant_type.name();
         let typed = format!("({value})::pg_catalog.{type_name}");
@@ -115,22 +112,20 @@ impl Rewriter<'_> {
             "CASE WHEN true THEN {typed} ELSE \
              pg_catalog.concat('{OUT_OF_SCOPE}'){failing}::pg_catalog.{type_name} END"
         );
-        let test = self.is_own(&typed, tenant_type)?;
+        let condition = self.is_own(&typed, tenant_type)?;
         let mut checked = composed(sql::expression(&text))?;
-        match &mut checked {
-            Expr::Case { conditions, .. } => {
-                for when in conditions {
-                    when.condition = test.clone();
-                }
-                Ok(checked)
-            }
-            _ => Err(Reason::PrintedDifferently.into()),
+        let Expr::Case { conditions, .. } = &mut checked else {
+            return Err(Reason::PrintedDifferently.into());
+        };
+        for when in conditions {
+            when.condition = condition.clone();
         }
+        Ok(checked)
     }
 }
 
 fn not_named(plain: &Plain<'_>) -> Refusal {
-    Reason::TenantNotNamed {
+    BeyondGrant::TenantNotNamed {
         column: plain.scoped.column.clone(),
     }
     .into()

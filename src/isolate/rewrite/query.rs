@@ -255,7 +255,7 @@ impl Rewriter<'_> {
             }
         }
         let selection = select.selection.take();
-        select.selection = conjunction(selection, &level.predicates)?;
+        select.selection = conjunction(selection, &level.predicates);
         Ok(())
     }
 

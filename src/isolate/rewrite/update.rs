@@ -5,7 +5,7 @@ use super::level::{Level, Plain, conjunction};
 use super::name::Scope;
 use super::query::qualified_wildcards;
 use super::{Presence, Rewriter, Rewritten, identifier, implicit_alias, names, qualified};
-use crate::isolate::refusal::{Reason, Refusal};
+use crate::isolate::refusal::{BeyondGrant, Reason, Refusal};
 use crate::sql;
 use crate::sql::ast::{
     Assignment, AssignmentTarget, Delete, Expr, FromTable, ObjectName, SelectItem, TableWithJoins,
@@ -109,7 +109,7 @@ impl<'a> Rewriter<'a> {
         if let Target::Scoped(target) = target {
             predicates.push(self.predicate(&target.alias, target.scoped)?);
         }
-        *selection = conjunction(selection.take(), &predicates)?;
+        *selection = conjunction(selection.take(), &predicates);
         Ok(())
     }
 
@@ -253,7 +253,7 @@ impl<'a> Rewriter<'a> {
             return Ok(());
         };
         if column == scoped.column && self.classified.tenant_column() == TenantColumn::Visible {
-            return Err(self.refuse_at(name, Reason::TenantColumnAssigned { column }));
+            return Err(self.refuse_at(name, BeyondGrant::TenantColumnAssigned { column }.into()));
         }
         if column == scoped.column || relation.column(&column).is_none() {
             return Err(self.refuse_at(name, no_such_column(&column, &relation.name.name)));
