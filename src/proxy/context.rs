@@ -9,12 +9,12 @@ use quick_cache::sync::Cache;
 
 use super::hatch::admin_rules;
 use crate::audit::{AuditSettings, AuditSink, wall_clock};
-use crate::config::Audit;
+use crate::config::{Audit, Upstream};
 use crate::net::scram::Verifiers;
 use crate::registry::{Registry, Snapshot};
 use crate::session::{AdminRules, Admission, Numbers, Rules};
-use crate::tenant::TenantId;
-use crate::upstream::{Cancels, Pools};
+use crate::tenant::{Classified, TenantId};
+use crate::upstream::{Cancels, IntrospectError, Pools, introspect};
 use crate::verify::Reach;
 
 /// How many combinations of variables have their `ParameterStatus` known.
@@ -25,6 +25,9 @@ type Greetings = Cache<(String, BTreeMap<String, String>), Arc<BTreeMap<String, 
 
 /// By upstream where tables are shared, by reach where they are not.
 type Admissions = HashMap<(String, Option<Reach>), Arc<Admission>>;
+
+/// By upstream and database, with the version of the snapshot.
+type Databases = HashMap<(String, String), (u64, Arc<Classified>)>;
 
 /// What all clients share.
 #[derive(Debug)]
@@ -39,6 +42,8 @@ pub(super) struct Context {
     pub(super) audit: Option<AuditSink>,
     /// By upstream: what admins may do there, and in which version of the snapshot.
     admin_rules: Mutex<HashMap<String, (u64, AdminRules)>>,
+    /// By upstream and database: what databases of tenants look like, and in which version.
+    databases: Mutex<Databases>,
     admissions: Mutex<Admissions>,
     connections: Mutex<HashMap<TenantId, u32>>,
 }
@@ -50,6 +55,7 @@ impl Context {
             registry,
             audit,
             admin_rules: Mutex::default(),
+            databases: Mutex::default(),
             pools: Pools::default(),
             cancels: Cancels::default(),
             verifiers: Verifiers::new(rand::random()),
@@ -89,6 +95,27 @@ impl Context {
                 rules
             }
         }
+    }
+
+    /// What the database of a tenant looks like. It is asked when it is first needed, and again after each
+    /// change of the files.
+    pub(super) async fn classified_of(
+        &self,
+        database: &Upstream,
+    ) -> Result<Arc<Classified>, IntrospectError> {
+        let snapshot = self.registry.snapshot();
+        let place = (database.name.clone(), database.database.clone());
+        let known = self.databases.lock().get(&place).cloned();
+        if let Some((version, classified)) = known
+            && version == snapshot.version()
+        {
+            return Ok(classified);
+        }
+        let policy = snapshot.config().policy.clone();
+        let classified = Arc::new(Classified::new(introspect(database).await?, policy));
+        let entry = (snapshot.version(), Arc::clone(&classified));
+        self.databases.lock().insert(place, entry);
+        Ok(classified)
     }
 
     /// Counts a client of a tenant, if there may be one more.

@@ -3,17 +3,19 @@
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use super::context::{Context, Counted};
+use super::fan::{Fan, Finished};
 use super::hatch::{Witness, note_refused_tenant, now};
 use super::identity::Actor;
-use super::relay::{Event, poll_relay};
+use super::relay::{Event, flush, poll_relay};
 use crate::bypass::{AdminSession, GrantEnd};
 use crate::config::{Isolation, Limits, LoginRole, Upstream};
 use crate::net::handshake::ClientStream;
@@ -220,6 +222,15 @@ async fn leaves(client: &mut ClientStream) {
     std::future::pending::<()>().await;
 }
 
+/// What became of a statement for many tenants.
+enum Verdict {
+    Finished(Box<Finished>),
+    /// The client has left.
+    Gone,
+    /// It must end.
+    Stopped(ErrorReport),
+}
+
 struct Running {
     conversation: Conversation,
     /// Of the snapshot that the session follows.
@@ -253,7 +264,11 @@ impl Running {
             };
             self.log_refusals().await;
             match event {
-                Event::Notable => self.serve_hatch().await,
+                Event::Notable => {
+                    if self.serve_hatch().await == Client::Gone {
+                        break;
+                    }
+                }
                 Event::Finished => self.give_back().await,
                 Event::WantsServer => {
                     if self.borrow().await == Client::Gone {
@@ -301,7 +316,7 @@ impl Running {
     }
 
     /// Cancels what must not go on, and writes down what happened and what is about to.
-    async fn serve_hatch(&mut self) {
+    async fn serve_hatch(&mut self) -> Client {
         let Conversation {
             session,
             registration,
@@ -313,12 +328,110 @@ impl Running {
             context.cancels.cancel(key.process, &key.secret).await;
         }
         let Some(witness) = &mut self.witness else {
-            return;
+            return Client::There;
         };
         witness.tell(session).await;
         if let Some(intent) = session.intent() {
             let recorded = witness.record(intent).await;
             session.recorded(recorded);
+        }
+        self.fan_out().await
+    }
+
+    /// Runs a statement for each tenant by itself, if the session asks for it.
+    async fn fan_out(&mut self) -> Client {
+        let Some(request) = self.conversation.session.fan_out().cloned() else {
+            return Client::There;
+        };
+        let Actor::Admin { upstream } = self.conversation.route.actor.clone() else {
+            return Client::There;
+        };
+        let context = Arc::clone(&self.conversation.context);
+        let (mut frames, finished) = match Fan::prepare(&context, &upstream, &request).await {
+            Ok((fan, skipped)) => (skipped, Ok(fan)),
+            Err(error) => (BytesMut::new(), Err(error)),
+        };
+        let session = &mut self.conversation.session;
+        session.pass_fanned(&mut frames);
+        let fan = match finished {
+            Ok(fan) => fan,
+            Err(error) => {
+                session.fanned_out(0, Err(error));
+                return Client::There;
+            }
+        };
+        // What the session's own server connection does is nothing that could be cancelled.
+        self.conversation.registration.rests();
+        let registrations = fan.registrations();
+        let verdict = self.watch_fan(fan).await;
+        if let Some(borrowed) = &mut self.borrowed {
+            self.conversation.registration.works(borrowed.server());
+        }
+        if let Verdict::Finished(finished) = verdict {
+            let Finished { rows, result } = *finished;
+            self.conversation.session.fanned_out(rows, result);
+            return Client::There;
+        }
+        for registration in registrations {
+            registration.cancel_and_rest().await;
+        }
+        match verdict {
+            Verdict::Stopped(report) => {
+                self.conversation.session.fanned_out(0, Err(report.into()));
+                Client::There
+            }
+            Verdict::Finished(_) | Verdict::Gone => Client::Gone,
+        }
+    }
+
+    /// Passes on what the parts answer, until they have ended, or must.
+    async fn watch_fan(&mut self, fan: Fan) -> Verdict {
+        let Self {
+            conversation,
+            version,
+            ..
+        } = self;
+        let Conversation {
+            client,
+            session,
+            route,
+            context,
+            registration,
+            ..
+        } = conversation;
+        let grant = session.grant().map(str::to_owned);
+        let (frames_out, mut frames_in) = mpsc::channel::<BytesMut>(1);
+        let mut running = pin!(fan.run(frames_out));
+        let mut cancelled = pin!(registration.is_cancelled_in_queue());
+        loop {
+            let may_end = grant_may_end(session.grant_ends_at(), context.registry.changes());
+            tokio::select! {
+                biased;
+                Some(mut frames) = frames_in.recv() => {
+                    session.pass_fanned(&mut frames);
+                    if flush(client, session).await.is_err() {
+                        return Verdict::Gone;
+                    }
+                }
+                finished = &mut running => {
+                    while let Ok(mut frames) = frames_in.try_recv() {
+                        session.pass_fanned(&mut frames);
+                    }
+                    return Verdict::Finished(Box::new(finished));
+                }
+                () = leaves(client) => return Verdict::Gone,
+                () = &mut cancelled => {
+                    let message = "canceling statement due to user request";
+                    return Verdict::Stopped(ErrorReport::error("57014", message));
+                }
+                () = may_end => {
+                    follow(context, route, version, session);
+                    if session.grant() != grant.as_deref() {
+                        let message = "the grant has ended [TN6007]";
+                        return Verdict::Stopped(ErrorReport::error("57014", message));
+                    }
+                }
+            }
         }
     }
 

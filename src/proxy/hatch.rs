@@ -1,6 +1,5 @@
 //! What an admin's session needs of the outside: the rules that the grants make, and the log.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,9 +12,9 @@ use crate::config::Isolation;
 use crate::protocol::error_response::ErrorReport;
 use crate::registry::{Registry, SharedTables, Snapshot};
 use crate::session::{
-    AdminRules, Admission, HatchEvent, Intent, Leave, Numbers, Refused, Rules, Session,
+    AdminRules, Admission, HatchEvent, Intent, Leave, Numbers, Refused, Rules, Session, Tenants,
 };
-use crate::tenant::{Classified, TableSet, TenantId, TenantKey, TenantSet};
+use crate::tenant::{Classified, TableSet, TenantId, TenantSet};
 
 /// What time it is, since 1970-01-01 00:00 UTC.
 pub(super) fn now() -> Duration {
@@ -29,28 +28,30 @@ pub(super) fn admin_rules(snapshot: &Snapshot, upstream: &str, numbers: &Numbers
         Some(SharedTables::Ready(classified)) => Some(classified),
         Some(SharedTables::Down { .. }) | None => None,
     };
-    let tenants: BTreeMap<TenantId, TenantKey> = snapshot
-        .config()
-        .tenants
-        .values()
-        .filter_map(|tenant| match &tenant.isolation {
-            Isolation::Shared { upstream: own, key } if own == upstream => {
-                Some((tenant.id.clone(), key.clone()))
+    let mut tenants = Tenants::default();
+    for tenant in snapshot.config().tenants.values() {
+        match &tenant.isolation {
+            Isolation::Database { .. } => {
+                tenants.databases.insert(tenant.id.clone());
             }
-            Isolation::Database { .. } | Isolation::Shared { .. } => None,
-        })
-        .collect();
+            Isolation::Shared { upstream: own, key } if own == upstream => {
+                tenants.shared.insert(tenant.id.clone(), key.clone());
+            }
+            Isolation::Shared { .. } => {}
+        }
+    }
+    let closed = Rules::Closed(Arc::new(without_relations(snapshot, classified)));
+    let closed = Arc::new(Admission::new(closed, numbers.clone()));
     let leave = |grant: &crate::bypass::Grant| {
         Arc::new(Leave::new(
             Arc::new(grant.clone()),
             classified.cloned(),
-            tenants.clone(),
-            numbers.clone(),
+            &tenants,
+            (Arc::clone(&closed), numbers.clone()),
         ))
     };
-    let closed = Rules::Closed(Arc::new(without_relations(snapshot, classified)));
     AdminRules {
-        closed: Arc::new(Admission::new(closed, numbers.clone())),
+        closed: Arc::clone(&closed),
         leaves: snapshot
             .config()
             .grants

@@ -19,9 +19,11 @@
 mod client;
 mod context;
 mod converse;
+mod fan;
 mod hatch;
 mod identity;
 mod parameters;
+mod part;
 mod relay;
 
 use std::future::Future;

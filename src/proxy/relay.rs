@@ -171,6 +171,20 @@ fn poll_write_client(
     Poll::Ready(Ok(wrote))
 }
 
+/// Writes all that waits for the client.
+pub(super) async fn flush(client: &mut ClientStream, session: &mut Session) -> io::Result<()> {
+    std::future::poll_fn(
+        |context| match poll_write_client(context, client, session) {
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Ready(Ok(_)) | Poll::Pending if session.to_client().is_empty() => {
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(Ok(_)) | Poll::Pending => Poll::Pending,
+        },
+    )
+    .await
+}
+
 fn poll_read(
     context: &mut Context<'_>,
     stream: &mut Stream,

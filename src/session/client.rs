@@ -22,7 +22,7 @@ use crate::protocol::frame::{Phase, client_frame};
 use crate::protocol::frontend::{Bind, FrontendMessage, Target};
 
 /// What became of a message.
-enum Step {
+pub(super) enum Step {
     /// It is done with.
     Done,
     /// It cannot go on until replies have come, or a server connection.
@@ -30,10 +30,10 @@ enum Step {
 }
 
 /// Why a message fails without having reached a server.
-type Failure = ErrorReport;
+pub(super) type Failure = ErrorReport;
 
 /// `ParseComplete`, `CloseComplete`
-const PARSE_COMPLETE: &[u8] = b"1\0\0\0\x04";
+pub(super) const PARSE_COMPLETE: &[u8] = b"1\0\0\0\x04";
 const CLOSE_COMPLETE: &[u8] = b"3\0\0\0\x04";
 
 impl Session {
@@ -83,6 +83,9 @@ impl Session {
             | FrontendMessage::FunctionCall
             | FrontendMessage::Parse { .. }
             | FrontendMessage::Query(_) => {}
+        }
+        if let Some(step) = self.step_fan(&message) {
+            return step;
         }
         if names_a_statement(&message)
             && self
@@ -229,6 +232,10 @@ impl Session {
     pub(super) fn answer_failure(&mut self, message: &FrontendMessage, report: &ErrorReport) {
         let mut error = BytesMut::new();
         report.write(&mut error);
+        self.answer_error(message, error.freeze());
+    }
+
+    pub(super) fn answer_error(&mut self, message: &FrontendMessage, error: Bytes) {
         let simple = matches!(
             message,
             FrontendMessage::Query(_) | FrontendMessage::FunctionCall
@@ -238,7 +245,7 @@ impl Session {
                 server.out.housekeeping(&[Housekeeping::Fail]);
                 server.expected.push(Reply::Query {
                     effects: [Effect::None].into(),
-                    instead: Some(error.freeze()),
+                    instead: Some(error),
                 });
             }
             (Some(server), false) => {
@@ -246,7 +253,7 @@ impl Session {
                 server.expected.push(Reply::Parse {
                     asker: Asker::Proxy,
                     plan: None,
-                    instead: Some(error.freeze()),
+                    instead: Some(error),
                 });
                 self.skipping = true;
             }

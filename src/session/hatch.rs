@@ -20,9 +20,11 @@ use bytes::Bytes;
 use super::Session;
 use super::admission::{Admission, Plan};
 use super::client::refusal_report;
+use super::fan::{FanOut, Kept, KeptPortal};
 use super::leave::{Bound, Leave};
 use super::record::{HatchEvent, Intent};
 use crate::bypass::{Ending, GrantEnd, SentParameter};
+use crate::catalog::Oid;
 use crate::isolate::refusal::{Reason, Refusal};
 use crate::isolate::{Kind, SetScope};
 use crate::protocol::backend::TransactionStatus;
@@ -96,6 +98,11 @@ pub(super) struct Hatch {
     pub(super) ticket: Ticket,
     pub(super) running: Option<Running>,
     pub(super) portals: HashMap<Bytes, Opened>,
+    /// What is run for each tenant by itself.
+    pub(super) fan: Option<Box<FanOut>>,
+    /// Prepared statements of that kind, and portals of them.
+    pub(super) kept: HashMap<Bytes, Kept>,
+    pub(super) kept_portals: HashMap<Bytes, KeptPortal>,
     /// A grant has ended in the open block: what comes next fails.
     pub(super) void: Option<ErrorReport>,
     pub(super) cancel: bool,
@@ -127,6 +134,14 @@ impl Hatch {
         }
     }
 
+    /// Whether a text touches relations; nothing if that cannot be told.
+    pub(super) fn touches_relations(&self, sql: &Bytes, types: &[Oid]) -> Option<bool> {
+        match self.rules.closed.admit(sql, types) {
+            Ok(_) => Some(false),
+            Err(refusal) => is_of_relation(&refusal).then_some(true),
+        }
+    }
+
     /// Whether a plan was admitted by what is in force now.
     pub(super) fn is_current(&self, plan: &Plan) -> Result<bool, ErrorReport> {
         let number = match own_variable(plan) {
@@ -138,12 +153,7 @@ impl Hatch {
 
     /// What an admin is told of a refusal.
     pub(super) fn refusal_report(&self, refusal: &Refusal, sql: &[u8]) -> ErrorReport {
-        let relation = matches!(
-            refusal.reason,
-            Reason::RelationDoesNotExist { .. }
-                | Reason::RelationNotAllowed { .. }
-                | Reason::SystemRelation { .. }
-        );
+        let relation = is_of_relation(refusal);
         let report = refusal_report(refusal, sql);
         if relation && matches!(self.in_force, InForce::Nothing) {
             return ErrorReport {
@@ -226,6 +236,7 @@ impl Hatch {
         if status == TransactionStatus::Idle {
             self.void = None;
             self.portals.clear();
+            self.kept_portals.clear();
         }
     }
 
@@ -260,6 +271,15 @@ impl Hatch {
     }
 }
 
+fn is_of_relation(refusal: &Refusal) -> bool {
+    matches!(
+        refusal.reason,
+        Reason::RelationDoesNotExist { .. }
+            | Reason::RelationNotAllowed { .. }
+            | Reason::SystemRelation { .. }
+    )
+}
+
 fn too_many(rows_max: Option<u64>) -> ErrorReport {
     let rows_max = rows_max.unwrap_or_default();
     ErrorReport::error(
@@ -291,6 +311,9 @@ impl Session {
             ticket: Ticket::None,
             running: None,
             portals: HashMap::new(),
+            fan: None,
+            kept: HashMap::new(),
+            kept_portals: HashMap::new(),
             void: None,
             cancel: false,
             events: Vec::new(),
@@ -362,6 +385,7 @@ impl Session {
             Ok(()) => hatch.ticket = Ticket::Valid,
             Err(report) => {
                 hatch.ticket = Ticket::None;
+                hatch.fan = None;
                 if let Some(held) = self.held.take() {
                     self.fail(&held, &report);
                 }
@@ -381,7 +405,7 @@ impl Session {
     pub fn wants_the_hatch(&self) -> bool {
         self.hatch.as_ref().is_some_and(|hatch| {
             !hatch.events.is_empty() || hatch.cancel || matches!(hatch.ticket, Ticket::Wanted(_))
-        })
+        }) || self.fan_out().is_some()
     }
 
     /// The name of the grant in force.

@@ -1,6 +1,6 @@
 //! A grant on one upstream: what it says, and the rules that follow from it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,8 +18,30 @@ pub struct Leave {
     classified: Option<Arc<Classified>>,
     /// The tenants of these tables that the grant names.
     tenants: BTreeMap<TenantId, TenantKey>,
+    /// The tenants that the grant names and that have a database of their own.
+    databases: BTreeSet<TenantId>,
+    /// What decides on statements that touch no relation.
+    closed: Arc<Admission>,
     across: Option<Arc<Admission>>,
     numbers: Numbers,
+}
+
+/// Whom a grant is about.
+#[derive(Clone, Debug, Default)]
+pub struct Tenants {
+    /// Those of the upstream's shared tables, with their keys.
+    pub shared: BTreeMap<TenantId, TenantKey>,
+    /// Those with a database of their own, wherever.
+    pub databases: BTreeSet<TenantId>,
+}
+
+/// Where the rows are that a grant reaches.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Reach {
+    /// In databases of tenants, too: each tenant is asked by itself.
+    Databases,
+    /// In the shared tables.
+    SharedTables,
 }
 
 /// What a statement under a grant is admitted by.
@@ -28,26 +50,35 @@ pub(super) struct Bound {
     pub(super) admission: Arc<Admission>,
     /// The one tenant that the admin is bound to.
     pub(super) tenant: Option<TenantId>,
+    pub(super) reach: Reach,
 }
 
 impl Leave {
-    /// A grant over these shared tables. Tenants that it does not name are left out.
+    /// A grant over these tables and tenants. Tenants that it does not name are left out.
     pub fn new(
         grant: Arc<Grant>,
         classified: Option<Arc<Classified>>,
-        tenants: BTreeMap<TenantId, TenantKey>,
-        numbers: Numbers,
+        tenants: &Tenants,
+        (closed, numbers): (Arc<Admission>, Numbers),
     ) -> Self {
-        let scope = grant.scope(&tenants);
+        let Tenants { shared, databases } = tenants;
+        let scope = grant.scope(shared);
         let across = classified.as_ref().zip(scope).map(|(classified, scope)| {
             let under = Arc::new(classified.under(scope));
             Arc::new(Admission::new(Rules::Bypass(under), numbers.clone()))
         });
         Self {
-            tenants: tenants
-                .into_iter()
+            tenants: shared
+                .iter()
                 .filter(|(tenant, _)| grant.tenants.contains(tenant))
+                .map(|(tenant, key)| (tenant.clone(), key.clone()))
                 .collect(),
+            databases: databases
+                .iter()
+                .filter(|tenant| grant.tenants.contains(tenant))
+                .cloned()
+                .collect(),
+            closed,
             grant,
             classified,
             across,
@@ -77,12 +108,31 @@ impl Leave {
             && new.sight == old.sight
     }
 
+    /// The tenants of the shared tables that it names.
+    pub fn shared_tenants(&self) -> &BTreeMap<TenantId, TenantKey> {
+        &self.tenants
+    }
+
+    /// The tenants that it names and that have a database of their own.
+    pub fn databases(&self) -> &BTreeSet<TenantId> {
+        &self.databases
+    }
+
+    /// Where the numbers of admissions come from.
+    pub fn numbers(&self) -> &Numbers {
+        &self.numbers
+    }
+
     /// What decides, with the tenant that `tenantry.tenant` names.
     pub(super) fn bind(&self, tenant: Option<&str>) -> Result<Bound, ErrorReport> {
+        if self.grant.sight == Sight::Across && !self.databases.is_empty() {
+            return Ok(self.bound_to_databases(None));
+        }
         match (&self.across, self.grant.sight) {
             (Some(admission), Sight::Across) => Ok(Bound {
                 admission: Arc::clone(admission),
                 tenant: None,
+                reach: Reach::SharedTables,
             }),
             (None, Sight::Across) => Err(ErrorReport::error(
                 "57P03",
@@ -99,6 +149,9 @@ impl Leave {
         };
         let known = |tenant: &TenantId| self.tenants.get(tenant);
         let tenant = TenantId::parse(tenant).map_err(|_invalid| unbound())?;
+        if self.databases.contains(&tenant) {
+            return Ok(self.bound_to_databases(Some(tenant)));
+        }
         let scope = known(&tenant).and_then(|key| self.grant.scope_as(&tenant, key));
         let (Some(classified), Some(scope)) = (&self.classified, scope) else {
             return Err(unbound());
@@ -107,7 +160,16 @@ impl Leave {
         Ok(Bound {
             admission: Arc::new(Admission::new(rules, self.numbers.clone())),
             tenant: Some(tenant),
+            reach: Reach::SharedTables,
         })
+    }
+
+    fn bound_to_databases(&self, tenant: Option<TenantId>) -> Bound {
+        Bound {
+            admission: Arc::clone(&self.closed),
+            tenant,
+            reach: Reach::Databases,
+        }
     }
 
     /// Whether it can be taken by this login now.

@@ -22,6 +22,7 @@ mod clearance;
 mod client;
 mod effect;
 mod expected;
+mod fan;
 mod hatch;
 mod housekeeping;
 mod leave;
@@ -42,9 +43,10 @@ use bytes::{Bytes, BytesMut};
 
 pub use admission::{Admission, Numbers, Plan, Rules, StatementId};
 pub use effect::Effect;
+pub use fan::{Ask, FanError, FanOut, OnError};
 pub use hatch::AdminRules;
 pub use housekeeping::Housekeeping;
-pub use leave::Leave;
+pub use leave::{Leave, Tenants};
 pub use outgoing::{ToClient, ToServer};
 pub use record::{HatchEvent, Intent, Refused};
 pub use server_state::ServerState;
@@ -206,7 +208,10 @@ impl Session {
 
     /// Whether a message waits for a server connection.
     pub fn wants_server(&self) -> bool {
-        self.server.is_none() && self.held.is_some() && self.ending.is_none()
+        self.server.is_none()
+            && self.held.is_some()
+            && self.ending.is_none()
+            && !self.is_fanning_out()
     }
 
     /// Whether the server connection has done its work and should be given back.

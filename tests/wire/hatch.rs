@@ -26,7 +26,6 @@ use tenantry::bypass::Timestamp;
 
 use super::proxy::{PASSWORD, Proxy, Settings};
 use super::raw::{Message, Raw, bind, execute, message, parse, query, sync};
-use crate::support::trial;
 
 /// The trials.
 pub fn trials() -> Vec<Trial> {

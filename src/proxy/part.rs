@@ -1,0 +1,339 @@
+//! One tenant's part of a statement for many: a session of its own, driven over a server connection of its
+//! own.
+//!
+//! In: an admission for this tenant alone, and what the client bound. Out: the columns, or the rows.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::context::Context;
+use super::fan::unreachable;
+use crate::protocol::backend::{message, put_string};
+use crate::protocol::error_response::{ErrorReport, ServerReport};
+use crate::protocol::frame::{Frame, header, take};
+use crate::protocol::frontend::Bind;
+use crate::session::{Admission, Ask, Condition, FanError, FanOut, Identity, Session, Variables};
+use crate::tenant::{TenantId, TenantKey};
+use crate::upstream::{Borrowed, Registration, Server, Target, Users};
+
+/// How often an unfit server connection is exchanged for another.
+const EXCHANGES_MAX: usize = 32;
+
+/// What one part's answer may hold, in bytes: it is kept until its turn comes.
+const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Why a part has no answer.
+#[derive(Debug)]
+pub(super) enum PartError {
+    /// The statement has failed.
+    Failed(FanError),
+    /// The server cannot be reached.
+    Unreachable(FanError),
+}
+
+/// What a part answers.
+#[derive(Debug, Default)]
+pub(super) struct Answer {
+    /// The frame of its `ParameterDescription`.
+    pub(super) parameters: BytesMut,
+    /// The body of its `RowDescription`; none if there are no rows.
+    pub(super) columns: Option<Bytes>,
+    /// The bodies of its rows.
+    pub(super) rows: Vec<Bytes>,
+    /// Its command tag.
+    pub(super) tag: String,
+}
+
+/// Where a part is run.
+#[derive(Clone, Debug)]
+pub(super) struct Whose {
+    pub(super) tenant: TenantId,
+    pub(super) target: Target,
+    pub(super) connections_max: u32,
+}
+
+/// One tenant's part.
+pub(super) struct Part {
+    context: Arc<Context>,
+    whose: Whose,
+    admission: Arc<Admission>,
+    request: FanOut,
+    registration: Arc<Registration>,
+}
+
+/// What a part is asked.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Step {
+    Describe,
+    Run,
+}
+
+impl Part {
+    /// A part that is not run yet.
+    pub(super) fn new(
+        context: &Arc<Context>,
+        whose: Whose,
+        admission: Arc<Admission>,
+        request: &FanOut,
+    ) -> Self {
+        Self {
+            registration: Arc::new(context.cancels.register(0)),
+            context: Arc::clone(context),
+            whose,
+            admission,
+            request: request.clone(),
+        }
+    }
+
+    /// Whose part it is.
+    pub(super) fn tenant(&self) -> &TenantId {
+        &self.whose.tenant
+    }
+
+    /// What cancels it.
+    pub(super) fn registration(&self) -> Arc<Registration> {
+        Arc::clone(&self.registration)
+    }
+
+    /// Asks for the columns. Nothing is run.
+    pub(super) async fn describe(&mut self) -> Result<Answer, PartError> {
+        self.ask(Step::Describe).await
+    }
+
+    /// Runs it, in a transaction of its own.
+    pub(super) async fn run(&mut self) -> Result<Answer, PartError> {
+        self.ask(Step::Run).await
+    }
+
+    async fn ask(&self, step: Step) -> Result<Answer, PartError> {
+        let mut session = Session::new(
+            Identity {
+                session: self.context.numbers.next(),
+                key: TenantKey::Text(String::new()),
+            },
+            Variables::new(self.request.variables.clone()),
+            BTreeMap::new(),
+        );
+        session.set_admission(Some(Arc::clone(&self.admission)));
+        let mut borrowed = self.borrow(&session).await?;
+        let server = borrowed.server();
+        self.registration.works(server);
+        session.attach(std::mem::take(&mut server.state));
+        let answer = self.exchange(&mut session, server, step).await;
+        self.registration.rests();
+        let detached = session.detach();
+        match (&answer, detached) {
+            (Ok(_) | Err(PartError::Failed(_)), Some((state, condition))) => {
+                borrowed.server().state = state;
+                borrowed.give_back(condition).await;
+            }
+            (_, _) => borrowed.give_back(Condition::Broken).await,
+        }
+        answer
+    }
+
+    async fn borrow(&self, session: &Session) -> Result<Borrowed, PartError> {
+        let snapshot = self.context.registry.snapshot();
+        let settings = &snapshot.config().pool;
+        let Whose {
+            target,
+            connections_max,
+            ..
+        } = &self.whose;
+        let pool = self
+            .context
+            .pools
+            .pool(target, Users::Admins, settings, *connections_max);
+        for _ in 0..EXCHANGES_MAX {
+            match pool.acquire().await {
+                Ok(mut borrowed) => {
+                    if session.fits(&borrowed.server().state) {
+                        return Ok(borrowed);
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(tenant = %self.whose.tenant, %error, "a tenant is out of reach");
+                    break;
+                }
+            }
+        }
+        Err(unreachable(&self.whose.tenant))
+    }
+
+    /// Sends what is asked, and reads all of the answer.
+    async fn exchange(
+        &self,
+        session: &mut Session,
+        server: &mut Server,
+        step: Step,
+    ) -> Result<Answer, PartError> {
+        let lost = |_error| unreachable(&self.whose.tenant);
+        let mut input = self.messages(step);
+        let mut answer = Answer::default();
+        let mut frames = BytesMut::new();
+        let mut failed = None;
+        let mut bytes = 0;
+        session.on_client(&mut input);
+        loop {
+            while let Some(out) = session.to_server()
+                && !out.is_empty()
+            {
+                let written = server.stream.write(out.waiting()).await.map_err(lost)?;
+                out.advance(written);
+            }
+            collect(session, &mut frames);
+            while let Ok(Some(next)) = header(&frames) {
+                let Some(frame) = take(&mut frames, next) else {
+                    break;
+                };
+                bytes += frame.body.len();
+                if bytes > ANSWER_BYTES_MAX {
+                    return Err(PartError::Failed(too_large(&self.whose.tenant)));
+                }
+                if let Some(error) = answer.take(&frame) {
+                    failed.get_or_insert(error.of(&self.whose.tenant));
+                }
+            }
+            if session.ending().is_some() {
+                return Err(unreachable(&self.whose.tenant));
+            }
+            if session.is_finished_with_server() {
+                break;
+            }
+            if server
+                .stream
+                .read_buf(&mut server.input)
+                .await
+                .map_err(lost)?
+                == 0
+            {
+                return Err(unreachable(&self.whose.tenant));
+            }
+            session.on_server(&mut server.input);
+            session.on_client(&mut input);
+        }
+        failed.map_or(Ok(answer), |error| Err(PartError::Failed(error)))
+    }
+
+    /// The messages of a client that asks this one thing.
+    fn messages(&self, step: Step) -> BytesMut {
+        let mut bytes = BytesMut::new();
+        let FanOut {
+            sql,
+            declared_types,
+            ask,
+            tenant,
+            ..
+        } = &self.request;
+        message(&mut bytes, b'P', |body| {
+            put_string(body, b"");
+            put_string(body, sql);
+            body.put_u16(u16::try_from(declared_types.len()).unwrap_or(u16::MAX));
+            for oid in declared_types {
+                body.put_u32(*oid);
+            }
+        });
+        let bind = match ask {
+            Ask::Describe(bind) | Ask::Run(bind) => bind.as_ref(),
+        };
+        if step == Step::Run || bind.is_some() {
+            message(&mut bytes, b'B', |body| {
+                put_bind(body, bind, tenant.is_none())
+            });
+        }
+        match step {
+            Step::Describe => message(&mut bytes, b'D', |body| {
+                body.put_u8(if bind.is_some() { b'P' } else { b'S' });
+                put_string(body, b"");
+            }),
+            Step::Run => message(&mut bytes, b'E', |body| {
+                put_string(body, b"");
+                body.put_u32(0);
+            }),
+        }
+        message(&mut bytes, b'S', |_| {});
+        bytes
+    }
+}
+
+/// The body of a Bind of the unnamed statement. Where the client sees one column more than there is, the
+/// first format is that column's.
+fn put_bind(body: &mut BytesMut, bind: Option<&Bind>, has_tenant: bool) {
+    put_string(body, b"");
+    put_string(body, b"");
+    let Some(bind) = bind else {
+        body.put_bytes(0, 6);
+        return;
+    };
+    let count = |count: usize| u16::try_from(count).unwrap_or(u16::MAX);
+    body.put_u16(count(bind.parameter_formats.len()));
+    for format in &bind.parameter_formats {
+        body.put_i16(*format);
+    }
+    body.put_u16(count(bind.parameters));
+    body.extend_from_slice(&bind.values);
+    let formats: Vec<&[u8]> = bind.result_formats.chunks(2).skip(1).collect();
+    match formats.as_slice() {
+        [_tenant, rest @ ..] if has_tenant && !rest.is_empty() => {
+            body.put_u16(count(rest.len()));
+            for format in rest {
+                body.extend_from_slice(format);
+            }
+        }
+        _ => body.extend_from_slice(&bind.result_formats),
+    }
+}
+
+fn collect(session: &mut Session, frames: &mut BytesMut) {
+    let out = session.to_client();
+    while !out.is_empty() {
+        let mut slices = Vec::new();
+        out.slices(&mut slices);
+        let mut length = 0;
+        for slice in &slices {
+            frames.extend_from_slice(slice);
+            length += slice.len();
+        }
+        drop(slices);
+        out.advance(length);
+    }
+}
+
+impl Answer {
+    /// Takes a frame; gives the error if it is one.
+    fn take(&mut self, frame: &Frame) -> Option<FanError> {
+        match frame.tag {
+            b't' => message(&mut self.parameters, b't', |body| {
+                body.extend_from_slice(&frame.body);
+            }),
+            b'T' => self.columns = Some(frame.body.clone()),
+            b'D' => self.rows.push(frame.body.clone()),
+            b'C' => {
+                let tag = frame.body.strip_suffix(b"\0").unwrap_or(&frame.body);
+                self.tag = String::from_utf8_lossy(tag).into_owned();
+            }
+            b'E' => {
+                let report = ServerReport::read(&frame.body).ok()?;
+                return Some(FanError {
+                    sqlstate: report.text(b'C').unwrap_or("XX000").to_owned(),
+                    message: report.text(b'M').unwrap_or_default().to_owned(),
+                    hint: report.text(b'H').map(str::to_owned),
+                });
+            }
+            // What was confirmed, parameters of the connection, notices of one part.
+            _ => {}
+        }
+        None
+    }
+}
+
+fn too_large(tenant: &TenantId) -> FanError {
+    ErrorReport::error(
+        "54000",
+        format!("the result of tenant \"{tenant}\" is too large to be collected"),
+    )
+    .into()
+}
