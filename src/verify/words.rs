@@ -12,7 +12,7 @@ use crate::isolate::template::Slot;
 use crate::tenant::{TenantKey, TenantType};
 
 /// Deeper statements are refused. The tree of a statement is at most a few times as deep.
-const NESTING_MAX: usize = 600;
+pub(super) const NESTING_MAX: usize = 600;
 
 /// Bind counts parameters in 16 bits; a few are kept for the tenant.
 const PARAMETER_MAX: u32 = 65_535 - 8;
@@ -174,7 +174,7 @@ struct Open {
     clippy::wildcard_enum_match_arm,
     reason = "every other word counts as one that nests"
 )]
-fn nesting(tokens: &[ScanToken]) -> Result<usize, Refusal> {
+pub(super) fn nesting(tokens: &[ScanToken]) -> Result<usize, Refusal> {
     let mut open = vec![Open::default()];
     let mut deepest = 0;
     // The sum over `open` of what is counted in it.
@@ -198,7 +198,10 @@ fn nesting(tokens: &[ScanToken]) -> Result<usize, Refusal> {
                 depth -= innermost.chained;
                 innermost.chained = 0;
             }
+            // Each begins an expression of its own, beside those of the ones to its left.
             Token::Join | Token::Union | Token::Intersect | Token::Except => {
+                depth -= innermost.chained;
+                innermost.chained = 0;
                 innermost.joined += 1;
                 depth += 1;
             }
