@@ -1,9 +1,10 @@
 //! The files of a log: their names, the lock, and what may be opened at all.
 
-use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::chain::Anchor;
 use super::fault::LogFault;
@@ -91,11 +92,22 @@ impl Names {
         (self.full(first) == name).then_some(first)
     }
 
+    /// Makes the directory, and makes it last.
     pub(super) fn make_directory(&self) -> io::Result<()> {
-        DirBuilder::new()
+        let ancestors = self.directory.ancestors();
+        let missing: Vec<&Path> = ancestors
+            .take_while(|path| *path != Path::new("") && !path.exists())
+            .collect();
+        let mut builder = DirBuilder::new();
+        builder
             .recursive(true)
             .mode(0o700)
-            .create(&self.directory)
+            .create(&self.directory)?;
+        for made in missing {
+            let parent = made.parent().filter(|it| *it != Path::new(""));
+            File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
+        }
+        Ok(())
     }
 
     /// Makes new names last.
@@ -139,8 +151,7 @@ pub(super) enum Missing {
     Fails,
 }
 
-/// Opens a file that no symbolic link stands for and that nobody else may write. A new one is for the
-/// owner's eyes only.
+/// Opens a file that no symbolic link stands for. A new one is for the owner's eyes only.
 pub(super) fn open(
     path: &Path,
     missing: Missing,
@@ -159,10 +170,21 @@ pub(super) fn open(
     let file = options.open(path).map_err(fault)?;
     let metadata = file.metadata().map_err(fault)?;
     is_still(path, Identity::from(&metadata))?;
+    Ok(file)
+}
+
+/// Opens a file to be written, if nobody else may write it.
+pub(super) fn open_own(
+    path: &Path,
+    missing: Missing,
+    options: &mut OpenOptions,
+) -> Result<(File, Metadata), LogFault> {
+    let file = open(path, missing, options)?;
+    let metadata = file.metadata().map_err(|error| LogFault::io(path, error))?;
     if metadata.mode() & 0o022 != 0 {
         return Err(LogFault::WritableByOthers(path.to_owned()));
     }
-    Ok(file)
+    Ok((file, metadata))
 }
 
 /// The last record's anchor, in a file of its own: a log that lost its end can be told from a whole
@@ -178,15 +200,9 @@ impl Head {
     /// Opens and locks the head. A new one stands before all records.
     pub(super) fn lock(names: &Names) -> Result<Self, LogFault> {
         let path = names.head();
-        let fault = |error| LogFault::io(&path, error);
         let options = &mut OpenOptions::new();
-        let file = open(&path, Missing::Create, options.read(true).write(true))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(fs::TryLockError::WouldBlock) => return Err(LogFault::Locked(path)),
-            Err(fs::TryLockError::Error(error)) => return Err(fault(error)),
-        }
-        let metadata = file.metadata().map_err(fault)?;
+        let (file, metadata) = open_own(&path, Missing::Create, options.read(true).write(true))?;
+        lock(&file, &path)?;
         let identity = Identity::from(&metadata);
         let mut head = Self {
             file,
@@ -247,6 +263,20 @@ impl Head {
     }
 }
 
+/// Who proves a log holds its lock for an instant; only a proxy keeps it.
+fn lock(file: &File, path: &Path) -> Result<(), LogFault> {
+    const ATTEMPTS: usize = 10;
+    const PAUSE: Duration = Duration::from_millis(10);
+    for _ in 0..ATTEMPTS {
+        match file.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(PAUSE),
+            Err(TryLockError::Error(error)) => return Err(LogFault::io(path, error)),
+        }
+    }
+    Err(LogFault::Locked(path.to_owned()))
+}
+
 const HEAD_BYTES: usize = 20 + 1 + 64 + 1;
 
 fn parse_head(text: &[u8]) -> Option<Anchor> {
@@ -273,8 +303,8 @@ pub(super) fn read_head(names: &Names) -> Result<Option<(Anchor, Writer)>, LogFa
     // The lock is given back when the file is closed.
     let writer = match file.try_lock_shared() {
         Ok(()) => Writer::Away,
-        Err(fs::TryLockError::WouldBlock) => Writer::Present,
-        Err(fs::TryLockError::Error(error)) => return Err(LogFault::io(&path, error)),
+        Err(TryLockError::WouldBlock) => Writer::Present,
+        Err(TryLockError::Error(error)) => return Err(LogFault::io(&path, error)),
     };
     let mut text = Vec::new();
     let limit = u64::try_from(HEAD_BYTES + 1).unwrap_or(u64::MAX);

@@ -224,7 +224,8 @@ impl Log {
             }
             Ok(()) | Err(_) => {}
         }
-        let mut file = files::open(&path, Missing::Create, OpenOptions::new().append(true))?;
+        let options = &mut OpenOptions::new();
+        let (mut file, metadata) = files::open_own(&path, Missing::Create, options.append(true))?;
         let fault = |error| LogFault::io(&path, error);
         let record = AuditRecord::Rotated {
             file: before,
@@ -235,7 +236,6 @@ impl Log {
         let last = chain::push_line(&mut line, &self.last, (self.clock)(), &body);
         self.disk.append(&mut file, &line).map_err(fault)?;
         self.disk.sync(&file).map_err(fault)?;
-        let metadata = file.metadata().map_err(fault)?;
         let next = Current {
             file,
             identity: Identity::from(&metadata),
@@ -304,12 +304,10 @@ impl Log {
                 head: target,
             });
         }
-        let file = files::open(&path, Missing::Create, OpenOptions::new().append(true))?;
-        let metadata = file.metadata();
+        let options = &mut OpenOptions::new();
+        let (file, metadata) = files::open_own(&path, Missing::Create, options.append(true))?;
         let synced = file.sync_all().and_then(|()| self.names.sync_directory());
-        let metadata = synced
-            .and(metadata)
-            .map_err(|error| LogFault::io(&path, error))?;
+        synced.map_err(|error| LogFault::io(&path, error))?;
         self.current = Some(Current {
             file,
             identity: Identity::from(&metadata),
@@ -337,7 +335,8 @@ impl Log {
                 found: scan.size,
             });
         }
-        let file = files::open(&path, Missing::Fails, OpenOptions::new().append(true))?;
+        let options = &mut OpenOptions::new();
+        let (file, _) = files::open_own(&path, Missing::Fails, options.append(true))?;
         files::is_still(&path, scan.identity)?;
         if length < scan.size {
             file.set_len(length).map_err(fault)?;

@@ -1,6 +1,6 @@
 //! The audit log: records in a chain of hashes, on the disk before what they announce happens.
 //!
-//! In: [`AuditRecord`]s. Out: lines of JSON in a file, and the proof that none of them was changed.
+//! In: [`crate::bypass::AuditRecord`]s. Out: lines of JSON in a file, and the proof that none of them was changed.
 //!
 //! A line is `{"hash":"H",REST`. `H` is the SHA-256, in 64 lower-case hexadecimal digits, of the hash
 //! of the line before it, as it is written there, followed by the bytes of `REST`; before the first

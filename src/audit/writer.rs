@@ -14,8 +14,9 @@ use super::sink::{AuditError, AuditSettings};
 use super::{RECORD_BYTES_MAX, fault::LogFault};
 use crate::bypass::AuditRecord;
 
-/// Notes of one tenant within [`NOTES_WINDOW`]; more are dropped: a tenant must not fill the disk.
-const NOTES_OF_TENANT_MAX: u64 = 100;
+/// Notes of one tenant within [`NOTES_WINDOW`], and those of no tenant together; more are dropped:
+/// neither a tenant nor a stranger who tries to log in must fill the disk.
+const NOTES_OF_ONE_MAX: u64 = 100;
 const NOTES_WINDOW: Duration = Duration::from_mins(1);
 /// How long a note waits for company.
 const NOTES_LINGER: Duration = Duration::from_millis(200);
@@ -324,7 +325,7 @@ impl Waiting {
 #[derive(Debug, Default)]
 struct Flood {
     began: Option<Instant>,
-    admitted: BTreeMap<String, u64>,
+    admitted: BTreeMap<Option<String>, u64>,
     dropped: Dropped,
     dropped_since: Option<Instant>,
 }
@@ -348,7 +349,6 @@ impl Dropped {
 impl Flood {
     /// Whether a note may still be written within this minute.
     fn admits(&mut self, tenant: Option<&str>) -> bool {
-        let Some(tenant) = tenant else { return true };
         if self
             .began
             .is_none_or(|began| began.elapsed() >= NOTES_WINDOW)
@@ -356,12 +356,14 @@ impl Flood {
             self.began = Some(Instant::now());
             self.admitted.clear();
         }
-        let admitted = self.admitted.entry(tenant.to_owned()).or_default();
+        let admitted = self.admitted.entry(tenant.map(str::to_owned)).or_default();
         *admitted += 1;
-        if *admitted <= NOTES_OF_TENANT_MAX {
+        if *admitted <= NOTES_OF_ONE_MAX {
             return true;
         }
-        *self.dropped.tenants.entry(tenant.to_owned()).or_default() += 1;
+        if let Some(tenant) = tenant {
+            *self.dropped.tenants.entry(tenant.to_owned()).or_default() += 1;
+        }
         self.drop_more(1);
         false
     }
