@@ -70,7 +70,10 @@ impl Fan {
                     parts.push(part);
                 }
                 Err(PartError::Unreachable(report)) if request.on_error == OnError::Skip => {
-                    notice(&mut skipped, &report.message);
+                    // It is said once, with the result.
+                    if matches!(request.ask, Ask::Run(_)) {
+                        notice(&mut skipped, &report.message);
+                    }
                 }
                 Err(PartError::Failed(report) | PartError::Unreachable(report)) => {
                     return Err(report);
@@ -195,10 +198,10 @@ impl Fan {
             empty(frames, b'n');
             return;
         };
-        let (count, rest) = columns.split_at_checked(2).unwrap_or((&[], &[]));
+        let count = columns.len() + usize::from(self.names_tenants());
         message(frames, b'T', |body| {
+            body.put_u16(u16::try_from(count).unwrap_or(u16::MAX));
             if self.names_tenants() {
-                body.put_u16(number(count) + 1);
                 put_string(body, b"tenant");
                 // No table; text, of any length, in text format.
                 body.put_u32(0);
@@ -207,10 +210,10 @@ impl Fan {
                 body.put_i16(-1);
                 body.put_i32(-1);
                 body.put_u16(0);
-            } else {
-                body.extend_from_slice(count);
             }
-            body.extend_from_slice(rest);
+            for column in columns {
+                column.write(body);
+            }
         });
     }
 

@@ -14,7 +14,7 @@ use crate::registry::{Registry, SharedTables, Snapshot};
 use crate::session::{
     AdminRules, Admission, HatchEvent, Intent, Leave, Numbers, Refused, Rules, Session, Tenants,
 };
-use crate::tenant::{Classified, TableSet, TenantId, TenantSet};
+use crate::tenant::{Classified, Policy, TableSet, TenantId, TenantSet};
 
 /// What time it is, since 1970-01-01 00:00 UTC.
 pub(super) fn now() -> Duration {
@@ -64,8 +64,11 @@ pub(super) fn admin_rules(snapshot: &Snapshot, upstream: &str, numbers: &Numbers
 /// The same database with nothing in it.
 fn without_relations(snapshot: &Snapshot, classified: Option<&Arc<Classified>>) -> Classified {
     let catalog = match classified {
+        // Nor are there functions of the application: they read relations.
         Some(classified) => Catalog {
             relations: Vec::new(),
+            functions: Vec::new(),
+            operators: Vec::new(),
             ..classified.catalog().clone()
         },
         None => Catalog {
@@ -79,7 +82,11 @@ fn without_relations(snapshot: &Snapshot, classified: Option<&Arc<Classified>>) 
             system_relations: std::collections::BTreeSet::new(),
         },
     };
-    Classified::new(catalog, snapshot.config().policy.clone())
+    let policy = Policy {
+        trusted_functions: Vec::new(),
+        ..snapshot.config().policy.clone()
+    };
+    Classified::new(catalog, policy)
 }
 
 /// Writes down which files are in effect, from now on and until told to stop.

@@ -11,11 +11,16 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::context::Context;
 use super::fan::unreachable;
+use crate::catalog::{Catalog, Oid, oid};
+use crate::protocol::Violation;
 use crate::protocol::backend::{message, put_string};
 use crate::protocol::error_response::{ErrorReport, ServerReport};
 use crate::protocol::frame::{Frame, header, take};
 use crate::protocol::frontend::Bind;
-use crate::session::{Admission, Ask, Condition, FanError, FanOut, Identity, Session, Variables};
+use crate::protocol::reader::Reader;
+use crate::session::{
+    Admission, Ask, Condition, FanError, FanOut, Identity, Rules, Session, Variables,
+};
 use crate::tenant::{TenantId, TenantKey};
 use crate::upstream::{Borrowed, Registration, Server, Target, Users};
 
@@ -39,12 +44,64 @@ pub(super) enum PartError {
 pub(super) struct Answer {
     /// The frame of its `ParameterDescription`.
     pub(super) parameters: BytesMut,
-    /// The body of its `RowDescription`; none if there are no rows.
-    pub(super) columns: Option<Bytes>,
+    /// Its columns; none if there are no rows.
+    pub(super) columns: Option<Vec<Column>>,
     /// The bodies of its rows.
     pub(super) rows: Vec<Bytes>,
     /// Its command tag.
     pub(super) tag: String,
+}
+
+/// A column of a result, as far as it can be compared between databases.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Column {
+    name: Vec<u8>,
+    /// Types of the application have another number in each database.
+    type_name: String,
+    type_oid: Option<Oid>,
+    modifier: i32,
+    format: i16,
+}
+
+/// The first number of what is not PostgreSQL's own: `FirstNormalObjectId`.
+const FIRST_OID: Oid = 16_384;
+
+impl Column {
+    /// Writes its part of a `RowDescription`. What the client cannot look up comes as text.
+    pub(super) fn write(&self, body: &mut BytesMut) {
+        put_string(body, &self.name);
+        body.put_u32(0);
+        body.put_u16(0);
+        body.put_u32(self.type_oid.unwrap_or(oid::TEXT));
+        body.put_i16(-1);
+        body.put_i32(self.modifier);
+        body.put_i16(self.format);
+    }
+
+    fn read_all(body: &[u8], catalog: &Catalog) -> Result<Vec<Self>, Violation> {
+        let mut reader = Reader::new(body);
+        let count = reader.count()?;
+        let mut columns = Vec::new();
+        for _ in 0..count {
+            let name = reader.string()?.to_vec();
+            reader.bytes(6)?;
+            let type_oid = reader.u32()?;
+            reader.bytes(2)?;
+            let known = catalog.type_by_oid(type_oid);
+            columns.push(Self {
+                name,
+                type_name: known.map_or_else(
+                    || type_oid.to_string(),
+                    |known| format!("{}.{}", known.schema, known.name),
+                ),
+                type_oid: (type_oid < FIRST_OID).then_some(type_oid),
+                modifier: reader.i32()?,
+                format: reader.i16()?,
+            });
+        }
+        reader.finish()?;
+        Ok(columns)
+    }
 }
 
 /// Where a part is run.
@@ -193,7 +250,11 @@ impl Part {
                 if bytes > ANSWER_BYTES_MAX {
                     return Err(PartError::Failed(too_large(&self.whose.tenant)));
                 }
-                if let Some(error) = answer.take(&frame) {
+                if frame.tag == b'T' {
+                    let columns = Column::read_all(&frame.body, self.catalog()?);
+                    let columns = columns.map_err(|_odd| unreachable(&self.whose.tenant))?;
+                    answer.columns = Some(columns);
+                } else if let Some(error) = answer.take(&frame) {
                     failed.get_or_insert(error.of(&self.whose.tenant));
                 }
             }
@@ -216,6 +277,15 @@ impl Part {
             session.on_client(&mut input);
         }
         failed.map_or(Ok(answer), |error| Err(PartError::Failed(error)))
+    }
+
+    fn catalog(&self) -> Result<&Catalog, PartError> {
+        match self.admission.rules() {
+            Rules::Bypass(classified) => Ok(classified.catalog()),
+            Rules::Closed(_) | Rules::Own(_) | Rules::Shared(_) => {
+                Err(unreachable(&self.whose.tenant))
+            }
+        }
     }
 
     /// The messages of a client that asks this one thing.
@@ -309,7 +379,6 @@ impl Answer {
             b't' => message(&mut self.parameters, b't', |body| {
                 body.extend_from_slice(&frame.body);
             }),
-            b'T' => self.columns = Some(frame.body.clone()),
             b'D' => self.rows.push(frame.body.clone()),
             b'C' => {
                 let tag = frame.body.strip_suffix(b"\0").unwrap_or(&frame.body);

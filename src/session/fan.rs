@@ -21,6 +21,7 @@ use super::client::{Failure, PARSE_COMPLETE, Step};
 use super::hatch::{Hatch, InForce, ON_ERROR, Ticket, without_grant};
 use super::leave::{Leave, Reach};
 use super::record::{HatchEvent, Intent, parameters};
+use super::statements::ClientStatement;
 use super::variables::Values;
 use crate::bypass::Ending;
 use crate::catalog::Oid;
@@ -214,11 +215,17 @@ impl Session {
                 sql,
                 declared_types,
             } => self.fan_parse((statement, sql), declared_types),
-            FrontendMessage::Bind(bind) => Ok(self.fan_bind(bind)),
-            FrontendMessage::Describe(Target::Statement, name) => match self.kept(name) {
-                Some(kept) => self.keep(message, &kept, Ask::Describe(None)),
-                None => Ok(None),
-            },
+            FrontendMessage::Bind(bind) => {
+                self.rehome(&bind.statement)?;
+                Ok(self.fan_bind(bind))
+            }
+            FrontendMessage::Describe(Target::Statement, name) => {
+                self.rehome(name)?;
+                match self.kept(name) {
+                    Some(kept) => self.keep(message, &kept, Ask::Describe(None)),
+                    None => Ok(None),
+                }
+            }
             FrontendMessage::Describe(Target::Portal, name) => match self.kept_portal(name)? {
                 Some(KeptPortal { kept, bind, .. }) => {
                     self.keep(message, &kept, Ask::Describe(Some(bind)))
@@ -297,6 +304,35 @@ impl Session {
         hatch.kept_portals.insert(name, portal);
         self.to_client.buffer().extend_from_slice(BIND_COMPLETE);
         Some(Step::Done)
+    }
+
+    /// A statement that was prepared under another grant is one of the other kind, maybe.
+    fn rehome(&mut self, name: &Bytes) -> Result<(), Failure> {
+        if let Some(kept) = self.kept(name) {
+            if !self.reaches_databases(&kept.sql, &kept.declared_types)? {
+                let plan = self.admit(&kept.sql, &kept.declared_types)?;
+                self.forget(name);
+                let statement = ClientStatement {
+                    sql: kept.sql,
+                    declared_types: kept.declared_types,
+                    plan,
+                };
+                let name = Bytes::copy_from_slice(name);
+                self.statements.insert(name, Arc::new(statement));
+            }
+        } else if let Some(statement) = self.statements.get(name).cloned()
+            && self.reaches_databases(&statement.sql, &statement.declared_types)?
+        {
+            self.statements.remove(name);
+            let kept = Kept {
+                sql: statement.sql.clone(),
+                declared_types: statement.declared_types.clone(),
+            };
+            if let Some(hatch) = &mut self.hatch {
+                hatch.kept.insert(Bytes::copy_from_slice(name), kept);
+            }
+        }
+        Ok(())
     }
 
     fn kept(&self, name: &Bytes) -> Option<Kept> {

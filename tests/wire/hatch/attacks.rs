@@ -32,6 +32,11 @@ pub fn trials() -> Vec<Trial> {
             "wire::hatch::an_end_in_the_midst_of_rows_is_an_error",
             midst,
         ),
+        trial("wire::hatch::what_many_servers_do_is_cancelled", many),
+        trial(
+            "wire::hatch::many_answers_in_the_extended_protocol",
+            extended,
+        ),
         trial("wire::hatch::an_admin_cancels_its_own_statement", cancelled),
     ]
 }
@@ -243,15 +248,117 @@ fn midst() {
     assert_eq!(shape(&raw.query(NAMES)), "E:42501 Z:I");
 }
 
+const LONG: &str = "SELECT count(*) FROM items, generate_series(1, 100000) AS j, \
+                    generate_series(1, 100000) AS k";
+
+fn cancel(proxy: &Proxy, raw: &Raw) {
+    let mut other = Raw::connect(proxy.port);
+    let length = u32::try_from(raw.key.len() + 8).unwrap().to_be_bytes();
+    other.send(&[&length[..], &80_877_102_u32.to_be_bytes(), &raw.key].concat());
+}
+
+fn many() {
+    let proxy = proxy();
+    let is_quiet = |after: &str| {
+        let busy = format!(
+            "SELECT count(*)::text FROM pg_stat_activity WHERE state = 'active' \
+             AND query LIKE '%generate_series%' AND datname IN ('{}', '{}') \
+             AND pid <> pg_backend_pid()",
+            proxy.shared.name(),
+            proxy.database.name()
+        );
+        for _ in 0..100 {
+            if proxy.database.value(&busy) == "0" {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        panic!("a server still works after {after}");
+    };
+    let mut raw = admin(&proxy);
+    take(&mut raw, "each");
+    raw.send(&query(LONG));
+    std::thread::sleep(Duration::from_millis(500));
+    cancel(&proxy, &raw);
+    assert_eq!(raw.answer(), "T N E:57014 Z:I");
+    is_quiet("a cancel request");
+    raw.send(&query(LONG));
+    std::thread::sleep(Duration::from_millis(500));
+    proxy.reload_with("grants/each.toml", None);
+    assert_eq!(raw.answer(), "T N E:57014 Z:I");
+    is_quiet("a revocation");
+    assert_eq!(shape(&raw.query(NAMES)), "E:42501 Z:I");
+    take(&mut raw, "eachwrite");
+    raw.send(&query(LONG));
+    std::thread::sleep(Duration::from_millis(500));
+    drop(raw);
+    is_quiet("the client has left");
+}
+
+fn extended() {
+    let proxy = proxy();
+    let mut raw = admin(&proxy);
+    take(&mut raw, "each");
+    let text = "SELECT id, name FROM items WHERE id = $1 ORDER BY name";
+    raw.send(&[parse("s", text), describe_statement("s"), sync()].concat());
+    let described = raw.until_ready();
+    assert_eq!(shape(&described), "1 t T Z:I");
+    assert_eq!(described[1].body, b"\0\x01\0\0\0\x17");
+    assert!(described[2].body.starts_with(b"\0\x03tenant\0"));
+    raw.send(&[bind("s", &["1"]), execute(), sync()].concat());
+    let messages = raw.until_ready();
+    assert_eq!(shape(&messages), "2 N D D D C Z:I");
+    let expected = ["a|1|CANARY-T1", "b|1|CANARY-T2", "own|1|OWN-1"];
+    assert_eq!(names(&messages), expected);
+    // Binary, for the tenant's column and two more.
+    let body = [
+        &b"\0s\0\0\x01\0\x01\0\x01\0\0\0\x04\0\0\0\x01"[..],
+        b"\0\x03\0\0\0\x01\0\0",
+    ];
+    raw.send(
+        &[
+            message('B', &body.concat()),
+            message('D', b"P\0"),
+            execute(),
+            sync(),
+        ]
+        .concat(),
+    );
+    let messages = raw.until_ready();
+    assert_eq!(shape(&messages), "2 T N D D D C Z:I");
+    assert!(
+        messages[3]
+            .body
+            .ends_with(b"\0\0\0\x04\0\0\0\x01\0\0\0\x09CANARY-T1")
+    );
+    // Too few values, and a portal of another grant.
+    raw.send(&[bind("s", &[]), execute(), sync()].concat());
+    assert_eq!(raw.answer(), "2 E:08P01 Z:I");
+    raw.query("BEGIN");
+    raw.send(&[bind("s", &["1"]), sync()].concat());
+    assert_eq!(raw.answer(), "2 Z:T");
+    raw.query("SET tenantry.bypass = 'read'");
+    raw.send(&[execute(), sync()].concat());
+    assert_eq!(raw.answer(), "E:42501 Z:E");
+    raw.query("ROLLBACK");
+    take(&mut raw, "one");
+    raw.send(&[bind("s", &["1"]), execute(), sync()].concat());
+    assert_eq!(names(&raw.until_ready()), ["1|CANARY-T1"]);
+    take(&mut raw, "each");
+    raw.send(&[bind("s", &["1"]), execute(), sync()].concat());
+    assert_eq!(names(&raw.until_ready()), expected);
+    raw.query("RESET tenantry.bypass");
+    raw.send(&[bind("s", &["1"]), execute(), sync()].concat());
+    assert_eq!(raw.answer(), "E:42501 Z:I");
+}
+
 fn cancelled() {
     let proxy = proxy();
     let mut raw = admin(&proxy);
     take(&mut raw, "read");
     raw.send(&query("SELECT count(*) FROM items AS i, items AS j, generate_series(1, 100000), generate_series(1, 100000) AS k"));
     std::thread::sleep(Duration::from_millis(300));
-    let mut other = Raw::connect(proxy.port);
-    let length = u32::try_from(raw.key.len() + 8).unwrap().to_be_bytes();
-    other.send(&[&length[..], &80_877_102_u32.to_be_bytes(), &raw.key].concat());
+    cancel(&proxy, &raw);
     assert_eq!(raw.answer(), "T E:57014 Z:I");
     assert_eq!(shape(&raw.query(NAMES)), "T D D D C Z:I");
 }
