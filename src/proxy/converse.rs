@@ -180,7 +180,7 @@ fn witness(conversation: &Conversation) -> Option<Witness> {
 
 /// Returns when the grant in force ends, or the files are read anew.
 async fn grant_may_end(ends_at: Option<Duration>, mut changes: watch::Receiver<u64>) {
-    let ends = async {
+    let time_is_over = async {
         match ends_at {
             // A little later, so that it has ended by then.
             Some(end) => {
@@ -191,7 +191,7 @@ async fn grant_may_end(ends_at: Option<Duration>, mut changes: watch::Receiver<u
         }
     };
     tokio::select! {
-        () = ends => {}
+        () = time_is_over => {}
         changed = changes.changed() => {
             if changed.is_err() {
                 std::future::pending::<()>().await;

@@ -133,7 +133,7 @@ impl Fan {
                     self.parts.push(part);
                 }
                 Err(PartError::Unreachable(report)) if skips => {
-                    notice(&mut frames, &report.message)
+                    notice(&mut frames, &report.message);
                 }
                 Err(PartError::Failed(report) | PartError::Unreachable(report)) => {
                     return Err(report);
@@ -240,7 +240,7 @@ impl Fan {
                     }
                 }
                 Err(PartError::Unreachable(report)) if skips => {
-                    notice(&mut frames, &report.message)
+                    notice(&mut frames, &report.message);
                 }
                 Err(PartError::Failed(report) | PartError::Unreachable(report)) => {
                     return Err(report);
@@ -271,7 +271,7 @@ impl Fan {
                     notice(&mut frames, &format!("tenant \"{tenant}\": {}", answer.tag));
                 }
                 Err(PartError::Unreachable(report)) if skips => {
-                    notice(&mut frames, &report.message)
+                    notice(&mut frames, &report.message);
                 }
                 Err(PartError::Failed(report) | PartError::Unreachable(report)) => {
                     let rest: Vec<String> = parts.map(|part| part.tenant().to_string()).collect();

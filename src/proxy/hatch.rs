@@ -95,18 +95,18 @@ pub(super) async fn record_changes(registry: Arc<Registry>, sink: AuditSink) {
     let mut before = registry.snapshot();
     append(&sink, &started(&before)).await;
     while changes.changed().await.is_ok() {
-        let now = registry.snapshot();
-        let changed = now.revision().changed_since(before.revision());
+        let present = registry.snapshot();
+        let changed = present.revision().changed_since(before.revision());
         if !changed.is_empty() {
             let record = AuditRecord::ConfigChanged {
                 by: "reload".to_owned(),
                 changed,
                 previous: before.revision().to_string(),
-                revision: now.revision().to_string(),
+                revision: present.revision().to_string(),
             };
             append(&sink, &record).await;
         }
-        before = now;
+        before = present;
     }
 }
 

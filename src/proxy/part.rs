@@ -309,10 +309,12 @@ impl Part {
         let bind = match ask {
             Ask::Describe(bind) | Ask::Run(bind) => bind.as_ref(),
         };
+        let first = match tenant {
+            None => FirstColumn::Tenant,
+            Some(_) => FirstColumn::Own,
+        };
         if step == Step::Run || bind.is_some() {
-            message(&mut bytes, b'B', |body| {
-                put_bind(body, bind, tenant.is_none())
-            });
+            message(&mut bytes, b'B', |body| put_bind(body, bind, first));
         }
         match step {
             Step::Describe => message(&mut bytes, b'D', |body| {
@@ -329,9 +331,18 @@ impl Part {
     }
 }
 
+/// What the client sees first of a row.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum FirstColumn {
+    /// The statement's own first column.
+    Own,
+    /// The tenant's name.
+    Tenant,
+}
+
 /// The body of a Bind of the unnamed statement. Where the client sees one column more than there is, the
 /// first format is that column's.
-fn put_bind(body: &mut BytesMut, bind: Option<&Bind>, has_tenant: bool) {
+fn put_bind(body: &mut BytesMut, bind: Option<&Bind>, first: FirstColumn) {
     put_string(body, b"");
     put_string(body, b"");
     let Some(bind) = bind else {
@@ -347,7 +358,7 @@ fn put_bind(body: &mut BytesMut, bind: Option<&Bind>, has_tenant: bool) {
     body.extend_from_slice(&bind.values);
     let formats: Vec<&[u8]> = bind.result_formats.chunks(2).skip(1).collect();
     match formats.as_slice() {
-        [_tenant, rest @ ..] if has_tenant && !rest.is_empty() => {
+        [_tenant, rest @ ..] if first == FirstColumn::Tenant && !rest.is_empty() => {
             body.put_u16(count(rest.len()));
             for format in rest {
                 body.extend_from_slice(format);
@@ -376,9 +387,11 @@ impl Answer {
     /// Takes a frame; gives the error if it is one.
     fn take(&mut self, frame: &Frame) -> Option<FanError> {
         match frame.tag {
-            b't' => message(&mut self.parameters, b't', |body| {
-                body.extend_from_slice(&frame.body);
-            }),
+            b't' => {
+                message(&mut self.parameters, b't', |body| {
+                    body.extend_from_slice(&frame.body);
+                });
+            }
             b'D' => self.rows.push(frame.body.clone()),
             b'C' => {
                 let tag = frame.body.strip_suffix(b"\0").unwrap_or(&frame.body);

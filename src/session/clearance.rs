@@ -176,8 +176,11 @@ impl Session {
                         .to_ascii_lowercase()
                         .contains("write")
                 }
-                Kind::ClearsSession | Kind::Data | Kind::Pins | Kind::Show { .. } => false,
-                Kind::Transaction(_) => false,
+                Kind::ClearsSession
+                | Kind::Data
+                | Kind::Pins
+                | Kind::Show { .. }
+                | Kind::Transaction(_) => false,
             };
             if writes {
                 return Err(ErrorReport::error(
@@ -247,14 +250,10 @@ impl Session {
             InForce::Grant(_, Ok(bound)) => bound.tenant.clone(),
             InForce::Grant(_, Err(_)) | InForce::Nothing => None,
         };
-        let parameters = match message {
-            FrontendMessage::Execute { portal, .. } => hatch
-                .portals
-                .get(portal)
-                .map(|opened| opened.parameters.clone())
-                .unwrap_or_default(),
-            _ => Vec::new(),
-        };
+        let parameters = executed(message)
+            .and_then(|portal| hatch.portals.get(portal))
+            .map(|opened| opened.parameters.clone())
+            .unwrap_or_default();
         let sent: Vec<&str> = plan
             .statements
             .iter()
@@ -310,10 +309,7 @@ impl Session {
             return;
         }
         hatch.ticket = Ticket::None;
-        let portal = match message {
-            FrontendMessage::Execute { portal, .. } => Some(Bytes::copy_from_slice(portal)),
-            _ => None,
-        };
+        let portal = executed(message).map(|portal| Bytes::copy_from_slice(portal));
         let before = portal
             .as_ref()
             .and_then(|portal| hatch.portals.get(portal))
@@ -386,4 +382,13 @@ fn runs(message: &FrontendMessage) -> bool {
 fn is_extended(message: &FrontendMessage) -> bool {
     runs(message) && !matches!(message, FrontendMessage::Query(_))
         || matches!(message, FrontendMessage::Close(..))
+}
+
+/// The portal that a message executes.
+fn executed(message: &FrontendMessage) -> Option<&Bytes> {
+    if let FrontendMessage::Execute { portal, .. } = message {
+        Some(portal)
+    } else {
+        None
+    }
 }

@@ -201,14 +201,14 @@ impl Session {
         match message {
             FrontendMessage::Query(sql) => {
                 self.forget(&Bytes::new());
-                if !self.reaches_databases(sql, &[])? {
+                if !self.reaches_databases(sql, &[]) {
                     return Ok(None);
                 }
                 let kept = Kept {
                     sql: Bytes::copy_from_slice(sql),
                     declared_types: Vec::new(),
                 };
-                self.keep(message, &kept, Ask::Run(None))
+                self.keep(message, &kept, &Ask::Run(None))
             }
             FrontendMessage::Parse {
                 statement,
@@ -222,13 +222,13 @@ impl Session {
             FrontendMessage::Describe(Target::Statement, name) => {
                 self.rehome(name)?;
                 match self.kept(name) {
-                    Some(kept) => self.keep(message, &kept, Ask::Describe(None)),
+                    Some(kept) => self.keep(message, &kept, &Ask::Describe(None)),
                     None => Ok(None),
                 }
             }
             FrontendMessage::Describe(Target::Portal, name) => match self.kept_portal(name)? {
                 Some(KeptPortal { kept, bind, .. }) => {
-                    self.keep(message, &kept, Ask::Describe(Some(bind)))
+                    self.keep(message, &kept, &Ask::Describe(Some(bind)))
                 }
                 None => Ok(None),
             },
@@ -237,7 +237,7 @@ impl Session {
                     "0A000",
                     "a result of several databases comes as a whole only",
                 )),
-                Some(portal) => self.keep(message, &portal.kept, Ask::Run(Some(portal.bind))),
+                Some(portal) => self.keep(message, &portal.kept, &Ask::Run(Some(portal.bind))),
                 None => Ok(None),
             },
             FrontendMessage::Close(Target::Statement, name) => {
@@ -266,7 +266,7 @@ impl Session {
         if name.is_empty() {
             self.forget(name);
         }
-        if !self.reaches_databases(sql, declared_types)? {
+        if !self.reaches_databases(sql, declared_types) {
             return Ok(None);
         }
         let is_known = self.kept(name).is_some() || self.statements.contains_key(name);
@@ -309,7 +309,7 @@ impl Session {
     /// A statement that was prepared under another grant is one of the other kind, maybe.
     fn rehome(&mut self, name: &Bytes) -> Result<(), Failure> {
         if let Some(kept) = self.kept(name) {
-            if !self.reaches_databases(&kept.sql, &kept.declared_types)? {
+            if !self.reaches_databases(&kept.sql, &kept.declared_types) {
                 let plan = self.admit(&kept.sql, &kept.declared_types)?;
                 self.forget(name);
                 let statement = ClientStatement {
@@ -321,7 +321,7 @@ impl Session {
                 self.statements.insert(name, Arc::new(statement));
             }
         } else if let Some(statement) = self.statements.get(name).cloned()
-            && self.reaches_databases(&statement.sql, &statement.declared_types)?
+            && self.reaches_databases(&statement.sql, &statement.declared_types)
         {
             self.statements.remove(name);
             let kept = Kept {
@@ -366,19 +366,12 @@ impl Session {
         }
     }
 
-    /// Whether a text touches relations, under a grant that reaches databases.
-    fn reaches_databases(&self, sql: &Bytes, declared_types: &[Oid]) -> Result<bool, Failure> {
-        let Some(hatch) = &self.hatch else {
-            return Ok(false);
-        };
-        if !hatch.fans_out() {
-            return Ok(false);
-        }
-        match hatch.touches_relations(sql, declared_types) {
-            Some(touches) => Ok(touches),
-            // What is wrong with it, the usual way tells.
-            None => Ok(false),
-        }
+    /// Whether a text touches relations, under a grant that reaches databases. What is wrong with it
+    /// otherwise, the usual way tells.
+    fn reaches_databases(&self, sql: &Bytes, declared_types: &[Oid]) -> bool {
+        self.hatch
+            .as_ref()
+            .is_some_and(|hatch| hatch.fans_out() && hatch.needs_relations(sql, declared_types))
     }
 
     /// Keeps a statement for the proxy; its record comes first.
@@ -386,7 +379,7 @@ impl Session {
         &mut self,
         message: &FrontendMessage,
         kept: &Kept,
-        ask: Ask,
+        ask: &Ask,
     ) -> Result<Option<Step>, Failure> {
         let variables = self.shared_variables();
         let on_error = match self.variables.own(ON_ERROR) {
@@ -424,7 +417,7 @@ impl Session {
             tenant,
             statement: kept.sql.clone(),
             sent: String::from_utf8_lossy(&kept.sql).into_owned(),
-            parameters: match &ask {
+            parameters: match ask {
                 Ask::Describe(Some(bind)) | Ask::Run(Some(bind)) => parameters(bind),
                 Ask::Describe(None) | Ask::Run(None) => Vec::new(),
             },

@@ -134,12 +134,19 @@ impl Hatch {
         }
     }
 
-    /// Whether a text touches relations; nothing if that cannot be told.
-    pub(super) fn touches_relations(&self, sql: &Bytes, types: &[Oid]) -> Option<bool> {
-        match self.rules.closed.admit(sql, types) {
-            Ok(_) => Some(false),
-            Err(refusal) => is_of_relation(&refusal).then_some(true),
-        }
+    /// Whether a text is refused where there are no relations and no functions of the application.
+    pub(super) fn needs_relations(&self, sql: &Bytes, types: &[Oid]) -> bool {
+        let Err(refusal) = self.rules.closed.admit(sql, types) else {
+            return false;
+        };
+        is_of_relation(&refusal)
+            || matches!(
+                refusal.reason,
+                Reason::FunctionNotAllowed { .. }
+                    | Reason::OperatorNotAllowed { .. }
+                    | Reason::TypeNotAllowed { .. }
+                    | Reason::ConditionNotSilent { .. }
+            )
     }
 
     /// Whether a plan was admitted by what is in force now.

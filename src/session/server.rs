@@ -234,29 +234,31 @@ impl Session {
             | Effect::RollbackTo(_)
             | Effect::Savepoint(_) => GrantEnd::TransactionEnd,
         });
-        Ok(self.complete_cut(execute))
+        let is_cut = self.hatch.as_ref().is_some_and(|hatch| hatch.is_cut());
+        if is_cut && execute {
+            self.end_cut_execute();
+        }
+        // A Query is still to be followed by ReadyForQuery, in the place of which the error comes.
+        Ok(if is_cut {
+            Bytes::Dropped
+        } else {
+            Bytes::Passed
+        })
     }
 
     /// An answer that was cut off ends with an error: the server is made to fail as well.
-    fn complete_cut(&mut self, is_execute: bool) -> Bytes {
-        let Some(hatch) = &mut self.hatch else {
-            return Bytes::Passed;
+    fn end_cut_execute(&mut self) {
+        let Some(report) = self.hatch.as_mut().and_then(|hatch| hatch.take_cut()) else {
+            return;
         };
-        if !hatch.is_cut() {
-            return Bytes::Passed;
+        let execute = FrontendMessage::Execute {
+            portal: bytes::Bytes::new(),
+            rows_max: 0,
+        };
+        self.answer_failure(&execute, &report);
+        if let Some(server) = &mut self.server {
+            server.out.flush();
         }
-        // A Query is still to be followed by ReadyForQuery, in the place of which the error comes.
-        if is_execute && let Some(report) = hatch.take_cut() {
-            let execute = FrontendMessage::Execute {
-                portal: bytes::Bytes::new(),
-                rows_max: 0,
-            };
-            self.answer_failure(&execute, &report);
-            if let Some(server) = &mut self.server {
-                server.out.flush();
-            }
-        }
-        Bytes::Dropped
     }
 
     fn on_parameter_description(&mut self, body: &[u8]) -> Result<Bytes, Violation> {
