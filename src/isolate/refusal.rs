@@ -36,6 +36,11 @@ pub enum Reason {
     },
     /// Beyond what an admin's grant allows.
     Grant(BeyondGrant),
+    /// A function that may run SQL out of the gate's sight, with a role that others use, too.
+    FunctionBeyondGate {
+        /// The function, as the client wrote it.
+        function: String,
+    },
     /// The two parsers do not read the same words.
     LexersDisagree,
     /// An operator outside `pg_catalog` that could take the place of a listed one.
@@ -230,6 +235,7 @@ impl Refusal {
             Reason::FunctionNotAllowed { .. } => "TN3001",
             Reason::OperatorNotAllowed { .. } => "TN3002",
             Reason::TypeNotAllowed { .. } => "TN3003",
+            Reason::FunctionBeyondGate { .. } => "TN3004",
             Reason::CommandNotAllowed { .. } => "TN4001",
             Reason::VariableNotAllowed { .. } => "TN4002",
             Reason::ConditionNotSilent { .. } => "TN5001",
@@ -256,6 +262,7 @@ impl Refusal {
             | Reason::SystemRelation { .. }
             | Reason::WriteNotAllowed { .. }
             | Reason::FunctionNotAllowed { .. }
+            | Reason::FunctionBeyondGate { .. }
             | Reason::OperatorNotAllowed { .. }
             | Reason::Grant(_)
             | Reason::TypeNotAllowed { .. }
@@ -269,6 +276,10 @@ impl Refusal {
         match &self.reason {
             Reason::RelationNotAllowed { relation, closed } => Some(closed_hint(relation, *closed)),
             Reason::WriteNotAllowed { hazard, .. } => Some(hazard_hint(hazard)),
+            Reason::FunctionBeyondGate { .. } => Some(
+                "Give the tenant a server role of its own: user and password in its file."
+                    .to_owned(),
+            ),
             // What the system offers is reviewed by us, not by the operator.
             Reason::FunctionNotAllowed { function } if !function.contains('.') => None,
             Reason::FunctionNotAllowed { function } if function.starts_with("pg_catalog.") => None,
@@ -390,6 +401,15 @@ fn hazard_hint(hazard: &WriteHazard) -> String {
     }
 }
 
+/// As PostgreSQL's `errorMissingColumn` prints it.
+fn missing_column(column: &str) -> String {
+    if column.contains('.') {
+        format!("column {column} does not exist")
+    } else {
+        format!("column \"{column}\" does not exist")
+    }
+}
+
 impl fmt::Display for Refusal {
     /// The message as the client sees it; the code stands at its end.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -397,14 +417,7 @@ impl fmt::Display for Refusal {
             Reason::AsPostgres { message, .. } | Reason::Syntax { message } => {
                 f.write_str(message)?;
             }
-            Reason::ColumnDoesNotExist { column } => {
-                // As PostgreSQL's errorMissingColumn() prints it.
-                if column.contains('.') {
-                    write!(f, "column {column} does not exist")?;
-                } else {
-                    write!(f, "column \"{column}\" does not exist")?;
-                }
-            }
+            Reason::ColumnDoesNotExist { column } => f.write_str(&missing_column(column))?,
             Reason::CommandNotAllowed { command } => {
                 write!(f, "{command} is not allowed for tenants")?;
             }
@@ -416,6 +429,12 @@ impl fmt::Display for Refusal {
             }
             Reason::ConstructNotSupported { construct } => {
                 write!(f, "{construct} is not supported")?;
+            }
+            Reason::FunctionBeyondGate { function } => {
+                write!(
+                    f,
+                    "function {function} is not allowed with a role that other tenants use"
+                )?;
             }
             Reason::FunctionNotAllowed { function } => {
                 write!(f, "function {function} is not allowed for tenants")?;

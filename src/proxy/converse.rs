@@ -192,8 +192,8 @@ async fn grant_may_end(ends_at: Option<Duration>, mut changes: watch::Receiver<u
     };
     tokio::select! {
         () = time_is_over => {}
-        changed = changes.changed() => {
-            if changed.is_err() {
+        told = changes.changed() => {
+            if told.is_err() {
                 std::future::pending::<()>().await;
             }
         }

@@ -91,10 +91,10 @@ fn without_relations(snapshot: &Snapshot, classified: Option<&Arc<Classified>>) 
 
 /// Writes down which files are in effect, from now on and until told to stop.
 pub(super) async fn record_changes(registry: Arc<Registry>, sink: AuditSink) {
-    let mut changes = registry.changes();
+    let mut versions = registry.changes();
     let mut before = registry.snapshot();
     append(&sink, &started(&before)).await;
-    while changes.changed().await.is_ok() {
+    while versions.changed().await.is_ok() {
         let present = registry.snapshot();
         let changed = present.revision().changed_since(before.revision());
         if !changed.is_empty() {

@@ -56,7 +56,7 @@ use crate::protocol::Violation;
 use crate::protocol::backend::parameter_status;
 use crate::protocol::error_response::{ErrorReport, OwnValue};
 use crate::protocol::frontend::FrontendMessage;
-use crate::tenant::TenantKey;
+use crate::tenant::{Rows, TenantKey};
 use expected::ExpectedReplies;
 use hatch::{Hatch, READ_ONLY};
 use statements::ClientStatement;
@@ -273,6 +273,18 @@ impl Session {
         }
     }
 
+    /// Whether a statement may leave something in the server's session that nobody has seen: what a
+    /// tenant's own functions and triggers do in its own database, also when an admin sets them off.
+    fn runs_code_unseen(&self) -> bool {
+        match self.admission.as_ref().map(|admission| admission.rules()) {
+            Some(Rules::Own(_)) => true,
+            Some(Rules::Bypass(classified)) => classified
+                .scope()
+                .is_some_and(|scope| scope.rows == Rows::All),
+            Some(Rules::Closed(_) | Rules::Shared(_)) | None => false,
+        }
+    }
+
     /// A server connection begins to work for the client.
     pub fn attach(&mut self, state: ServerState) {
         let mut server = Attached {
@@ -285,17 +297,19 @@ impl Session {
             fresh: HashSet::new(),
         };
         let mut tasks = Vec::new();
+        let last = server.state.last_session;
+        if last.is_some_and(|last| last != self.identity.session) {
+            if self.runs_code_unseen() {
+                server.state.variables.clear();
+                tasks.push(Housekeeping::Reset);
+            } else {
+                // currval() and lastval() read what the last nextval() of the connection left.
+                tasks.push(Housekeeping::DiscardSequences);
+            }
+        }
         let variables = self.server_variables();
         if let Some(task) = variables.task(&server.state.variables) {
             tasks.push(task);
-        }
-        if server
-            .state
-            .last_session
-            .is_some_and(|last| last != self.identity.session)
-        {
-            // currval() and lastval() read what the last nextval() of the connection left.
-            tasks.push(Housekeeping::DiscardSequences);
         }
         if !tasks.is_empty() {
             server.out.housekeeping(&tasks);

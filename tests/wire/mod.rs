@@ -11,6 +11,7 @@ mod messages;
 mod proxy;
 mod raw;
 mod sessions;
+mod settings;
 mod shared;
 
 use libtest_mimic::Trial;
@@ -20,6 +21,7 @@ pub fn trials() -> Vec<Trial> {
     [
         messages::trials(),
         sessions::trials(),
+        settings::trials(),
         shared::trials(),
         faults::trials(),
         hatch::trials(),
