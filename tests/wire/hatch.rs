@@ -194,7 +194,7 @@ impl Player {
             [client] => {
                 let port = self.proxy.port;
                 let (login, database) = client.split_once('@').unwrap();
-                self.current = (*client).to_owned();
+                (*client).clone_into(&mut self.current);
                 self.clients
                     .entry(self.current.clone())
                     .or_insert_with(|| Raw::log_in(port, login, PASSWORD, database).unwrap());

@@ -44,10 +44,10 @@ fn records(proxy: &Proxy, (event, count): (&str, usize)) -> Vec<Value> {
 
 /// One line for each record of a session, with what tells most.
 fn told(records: &[Value]) -> Vec<String> {
-    let text = |value: &Value| match value {
-        Value::String(text) => text.clone(),
-        Value::Null => String::new(),
-        other => other.to_string(),
+    let text = |value: &Value| match value.as_str() {
+        Some(text) => text.to_owned(),
+        None if value.is_null() => String::new(),
+        None => value.to_string(),
     };
     let line = |record: &Value| {
         let event = text(&record["event"]);
