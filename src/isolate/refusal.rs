@@ -34,13 +34,13 @@ pub enum Reason {
         /// The function, such as `public.order_total`.
         function: String,
     },
-    /// Beyond what an admin's grant allows.
-    Grant(BeyondGrant),
     /// A function that may run SQL out of the gate's sight, with a role that others use, too.
     FunctionBeyondGate {
         /// The function, as the client wrote it.
         function: String,
     },
+    /// Beyond what an admin's grant allows.
+    Grant(BeyondGrant),
     /// The two parsers do not read the same words.
     LexersDisagree,
     /// An operator outside `pg_catalog` that could take the place of a listed one.
@@ -401,15 +401,6 @@ fn hazard_hint(hazard: &WriteHazard) -> String {
     }
 }
 
-/// As PostgreSQL's `errorMissingColumn` prints it.
-fn missing_column(column: &str) -> String {
-    if column.contains('.') {
-        format!("column {column} does not exist")
-    } else {
-        format!("column \"{column}\" does not exist")
-    }
-}
-
 impl fmt::Display for Refusal {
     /// The message as the client sees it; the code stands at its end.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -417,7 +408,14 @@ impl fmt::Display for Refusal {
             Reason::AsPostgres { message, .. } | Reason::Syntax { message } => {
                 f.write_str(message)?;
             }
-            Reason::ColumnDoesNotExist { column } => f.write_str(&missing_column(column))?,
+            Reason::ColumnDoesNotExist { column } => {
+                // As PostgreSQL's errorMissingColumn() prints it.
+                if column.contains('.') {
+                    write!(f, "column {column} does not exist")?;
+                } else {
+                    write!(f, "column \"{column}\" does not exist")?;
+                }
+            }
             Reason::CommandNotAllowed { command } => {
                 write!(f, "{command} is not allowed for tenants")?;
             }
@@ -430,13 +428,7 @@ impl fmt::Display for Refusal {
             Reason::ConstructNotSupported { construct } => {
                 write!(f, "{construct} is not supported")?;
             }
-            Reason::FunctionBeyondGate { function } => {
-                write!(
-                    f,
-                    "function {function} is not allowed with a role that other tenants use"
-                )?;
-            }
-            Reason::FunctionNotAllowed { function } => {
+            Reason::FunctionBeyondGate { function } | Reason::FunctionNotAllowed { function } => {
                 write!(f, "function {function} is not allowed for tenants")?;
             }
             Reason::LexersDisagree => {
