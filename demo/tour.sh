@@ -37,6 +37,7 @@ step() { # check, tenant, what to see, statement, statement to compare with
     error) check_error ;;
     refused*) check_refused "${check#refused }" ;;
     rewrite) check_rewrite ;;
+    across) check_across ;;
     *) fail "unknown check: $check" ;;
     esac
     [ "$before" = "$(others "$tenant")" ] || fail "the rows of another tenant have changed"
@@ -91,6 +92,22 @@ check_rewrite() {
     proxied "$tenant" -c "$run" | cmp -s - "$folder/want" || fail "Tenantry answers differently"
 }
 
+# An operator: nothing without a grant, the grant's tenants with it, and the log says so.
+check_across() {
+    operator -c "$run" >"$folder/got" 2>&1 || true
+    indented "$folder/got"
+    grep -q 'ERROR: .*without a grant' "$folder/got" || fail "it should be refused without a grant"
+    operator -c "SET tenantry.bypass = 'tour'" -c 'SHOW tenantry.bypass' -c "$run" >"$folder/got" 2>&1 || true
+    indented "$folder/got"
+    direct shop -c "$compare" >"$folder/want"
+    tail -n "$(wc -l <"$folder/want")" "$folder/got" | cmp -s - "$folder/want" ||
+        fail "the tables say:"$'\n'"$(cat "$folder/want")"
+    "$tenantry" audit verify --config "$folder/config" >"$folder/got" || fail "the log is not whole"
+    "$tenantry" audit show --config "$folder/config" --grant tour >"$folder/got"
+    indented "$folder/got"
+    grep -qF -- "$run" "$folder/got" || fail "the audit log does not show the statement"
+}
+
 # Every statement of Tenantry's role that names a table with the tenant's column must hold the
 # tenant's predicate, or give the column its value, once for each time that it names one. Prints
 # those that do not; leaves all that name one in $folder/named.
@@ -108,7 +125,7 @@ without_tenant() {
         [ "$marks" -gt 0 ] && [ "$marks" -ge "$names" ] || printf '%s\n' "$line"
     done <"$folder/named"
 }
-predicate="tenant_id OPERATOR\(pg_catalog\.=\) ('[0-9]+'|\\\$[0-9]+)::pg_catalog\.int4"
+predicate="tenant_id OPERATOR\(pg_catalog\.=\) (ANY *\(+)?('[0-9]+'|'\{[0-9,]+\}'|\\\$[0-9]+)::pg_catalog\.int4"
 value='INSERT INTO public\.\w+ *(AS \w+ *)?\([^)]*\btenant_id\)'
 
 search_log() {

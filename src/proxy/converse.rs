@@ -363,7 +363,7 @@ impl Running {
         // What the session's own server connection does is nothing that could be cancelled.
         self.conversation.registration.rests();
         let registrations = fan.registrations();
-        let verdict = self.watch_fan(fan).await;
+        let verdict = self.watch_fan(fan, &request.leave.grant.name).await;
         if let Some(borrowed) = &mut self.borrowed {
             self.conversation.registration.works(borrowed.server());
         }
@@ -385,7 +385,7 @@ impl Running {
     }
 
     /// Passes on what the parts answer, until they have ended, or must.
-    async fn watch_fan(&mut self, fan: Fan) -> Verdict {
+    async fn watch_fan(&mut self, fan: Fan, grant: &str) -> Verdict {
         let Self {
             conversation,
             version,
@@ -399,12 +399,20 @@ impl Running {
             registration,
             ..
         } = conversation;
-        let grant = session.grant().map(str::to_owned);
+        let ended = || {
+            let message = format!("grant \"{grant}\" has ended [TN6007]");
+            Verdict::Stopped(ErrorReport::error("57014", message))
+        };
         let (frames_out, mut frames_in) = mpsc::channel::<BytesMut>(1);
         let mut running = pin!(fan.run(frames_out));
         let mut cancelled = pin!(registration.is_cancelled_in_queue());
         loop {
+            // Whatever changes from here on is told.
             let may_end = grant_may_end(session.grant_ends_at(), context.registry.changes());
+            follow(context, route, version, session);
+            if session.grant() != Some(grant) {
+                return ended();
+            }
             tokio::select! {
                 biased;
                 Some(mut frames) = frames_in.recv() => {
@@ -424,13 +432,7 @@ impl Running {
                     let message = "canceling statement due to user request";
                     return Verdict::Stopped(ErrorReport::error("57014", message));
                 }
-                () = may_end => {
-                    follow(context, route, version, session);
-                    if session.grant() != grant.as_deref() {
-                        let message = "the grant has ended [TN6007]";
-                        return Verdict::Stopped(ErrorReport::error("57014", message));
-                    }
-                }
+                () = may_end => {}
             }
         }
     }
