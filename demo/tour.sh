@@ -97,7 +97,7 @@ check_across() {
     operator -c "$run" >"$folder/got" 2>&1 || true
     indented "$folder/got"
     grep -q 'ERROR: .*without a grant' "$folder/got" || fail "it should be refused without a grant"
-    operator -c "SET tenantry.bypass = 'tour'" -c 'SHOW tenantry.bypass' -c "$run" >"$folder/got" 2>&1 || true
+    operator -c "SET tenantry.bypass = 'tour'" -c "$run" >"$folder/got" 2>&1 || true
     indented "$folder/got"
     direct shop -c "$compare" >"$folder/want"
     tail -n "$(wc -l <"$folder/want")" "$folder/got" | cmp -s - "$folder/want" ||
