@@ -51,7 +51,7 @@ mod tests;
 
 use crate::catalog::Oid;
 use crate::isolate::refusal::{Reason, Refusal};
-use crate::isolate::template::{Slot, Template};
+use crate::isolate::template::{Reading, Slot, Template};
 use crate::tenant::{Classified, TenantKey, TenantType};
 use proof::Proof;
 
@@ -63,11 +63,8 @@ pub use syntax::syntax_error;
 pub struct Claim<'a> {
     /// One statement, as the client wrote it.
     pub original: &'a str,
-    /// The byte range of each token of `original` that the rewriter's tokenizer saw, comments and
-    /// white space left out.
-    pub tokens: &'a [(usize, usize)],
-    /// The text that the rewriter's parser prints for `original` before any rewriting.
-    pub reprinted: &'a str,
+    /// How the rewriter read it.
+    pub reading: &'a Reading,
     /// The text to be sent.
     pub template: &'a Template,
     /// The types that the client's Parse declared; 0 where it left one open.
@@ -106,10 +103,12 @@ pub fn verify(claim: &Claim<'_>) -> Result<VerifiedStatement, Refusal> {
 fn prove(claim: &Claim<'_>) -> Result<(), Refusal> {
     let original = reading::parse_one(claim.original)?;
     session::permitted(&original)?;
-    let printed = reading::parse_one(claim.reprinted)
-        .map_err(|_syntax| Refusal::from(Reason::PrintedDifferently))?;
-    if !bare::same(&original, &printed)? {
-        return Err(Reason::PrintedDifferently.into());
+    if let Reading::Parsed { reprinted, .. } = claim.reading {
+        let printed = reading::parse_one(reprinted)
+            .map_err(|_syntax| Refusal::from(Reason::PrintedDifferently))?;
+        if !bare::same(&original, &printed)? {
+            return Err(Reason::PrintedDifferently.into());
+        }
     }
     let rewritten = reading::parse_one(&claim.template.text).map_err(|refusal| {
         Refusal::from(Reason::Unproved {

@@ -1,14 +1,24 @@
 //! Syntax errors, in PostgreSQL's own words.
 
+use super::{reading, words};
 use crate::isolate::refusal::Reason;
 
-/// The reason, if PostgreSQL's parser cannot read this statement.
+/// The reason, if PostgreSQL's parser cannot read this statement. Of one that nests too deeply to be
+/// read safely, nothing is said.
 pub fn syntax_error(text: &str) -> Option<Reason> {
-    match pg_query::parse(text, pg_query::ParserOptions::DEFAULT) {
-        Ok(_) | Err(pg_query::Error::Decode(_)) => None,
-        Err(pg_query::Error::Parse(message)) => Some(Reason::Syntax { message }),
-        Err(other) => Some(Reason::Syntax {
-            message: other.to_string(),
-        }),
-    }
+    let tokens = match words::scan(text) {
+        Ok(tokens) => tokens,
+        Err(refusal) => return Some(refusal.reason),
+    };
+    let nesting = words::nesting(&tokens).ok()?;
+    // The tree is dropped where it is made.
+    reading::with_stack(nesting, || {
+        match pg_query::parse(text, pg_query::ParserOptions::DEFAULT) {
+            Ok(_) | Err(pg_query::Error::Decode(_)) => None,
+            Err(pg_query::Error::Parse(message)) => Some(Reason::Syntax { message }),
+            Err(other) => Some(Reason::Syntax {
+                message: other.to_string(),
+            }),
+        }
+    })
 }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::{Claim, verify};
 use crate::catalog::{Catalog, Oid, RelationName};
 use crate::isolate::refusal::Refusal;
-use crate::isolate::template::{Slot, Template};
+use crate::isolate::template::{Edit, Reading, Slot, Template};
 use crate::tenant::{
     Classified, Policy, TablePolicy, TenantKey, TenantType, TrustedTrigger, Unlisted,
 };
@@ -124,8 +124,10 @@ fn outcome(
         .collect();
     verify(&Claim {
         original,
-        tokens: &tokens,
-        reprinted: original,
+        reading: &Reading::Parsed {
+            tokens,
+            reprinted: original.to_owned(),
+        },
         template: &template,
         declared_types: declared,
         classified: &classified(),
@@ -194,8 +196,10 @@ fn words_must_agree() {
     let claim = |original: &'static str, tokens: &'static [(usize, usize)]| {
         verify(&Claim {
             original,
-            tokens,
-            reprinted: "SELECT 1",
+            reading: &Reading::Parsed {
+                tokens: tokens.to_vec(),
+                reprinted: "SELECT 1".to_owned(),
+            },
             template: &template,
             declared_types: &[],
             classified: &classified(),
@@ -220,6 +224,45 @@ fn words_must_agree() {
     assert_eq!(claim("SELECT $0", &[(0, 6), (7, 9)]), Err("TN1007"));
     assert_eq!(claim("SELECT $65530", &[(0, 6), (7, 13)]), Err("TN1007"));
     assert_eq!(claim("SELECT 0x1F", &[(0, 6), (7, 11)]), Err("TN1004"));
+}
+
+#[test]
+fn edits_must_be_named() {
+    let claim = |sent: &str, edits: &[(std::ops::Range<usize>, &str)]| {
+        let edits = edits.iter().map(|(words, text)| Edit {
+            words: words.clone(),
+            text: (*text).to_owned(),
+        });
+        verify(&Claim {
+            original: "SELECT /* 1 */ now(), 'a'\n'b'",
+            reading: &Reading::Spliced {
+                edits: edits.collect(),
+            },
+            template: &template("SELECT 1", sent, 0),
+            declared_types: &[],
+            classified: &classified(),
+        })
+        .map_err(|refusal| refusal.to_string())
+        .map(|_| ())
+    };
+    let wrong = Err(
+        "the isolation of this statement could not be proved: the words of the client with the \
+         edits [TN9001]"
+            .to_owned(),
+    );
+    let sent = "SELECT pg_catalog.now() , 'a'\n'b'";
+    let (replaced, inserted) = ((1..2, "pg_catalog.now"), (1..1, "pg_catalog."));
+    assert_eq!(claim(sent, &[replaced.clone()]), Ok(()));
+    assert_eq!(claim(sent, &[inserted.clone()]), Ok(()));
+    assert_eq!(claim(sent, &[]), wrong);
+    assert_eq!(
+        claim("SELECT pg_catalog.now() , 'ab'", &[inserted.clone()]),
+        wrong
+    );
+    assert_eq!(claim(sent, &[replaced.clone(), (6..6, "x")]), wrong);
+    assert_eq!(claim(sent, &[replaced.clone(), inserted]), wrong);
+    assert_eq!(claim(sent, &[replaced, (9..9, "")]), wrong);
+    assert_eq!(claim(sent, &[(2..1, "pg_catalog.now")]), wrong);
 }
 
 #[test]

@@ -1,4 +1,8 @@
-//! Check 1: both parsers see the same words, and the server will see them too.
+//! Check 1: the rewriter saw the words that PostgreSQL sees, and the server will see them too.
+//!
+//! A rewriter with a parser of its own must have seen words that begin and end where PostgreSQL's do,
+//! and what it prints is compared as a tree (check 2). One that edits the client's words must send
+//! exactly these words with exactly the edits that it names; it has PostgreSQL's own reading.
 //!
 //! In: texts. Out: how deeply the statement may nest, which bounds the stack that its tree takes.
 
@@ -8,7 +12,7 @@ use pg_query::protobuf::{ScanToken, Token};
 
 use super::Claim;
 use crate::isolate::refusal::{Reason, Refusal};
-use crate::isolate::template::Slot;
+use crate::isolate::template::{Edit, Reading, Slot};
 use crate::tenant::{TenantKey, TenantType};
 
 /// Deeper statements are refused. The tree of a statement is at most a few times as deep.
@@ -27,15 +31,6 @@ const VERTICAL_TAB_SINCE: u32 = 160_000;
 pub(super) fn check(claim: &Claim<'_>) -> Result<usize, Refusal> {
     let server = claim.classified.catalog().server_version;
     let tokens = scan(claim.original)?;
-    let mut seen = claim.tokens.iter();
-    for token in words(&tokens) {
-        if seen.next() != Some(&span(token)?) {
-            return Err(Refusal::at(Reason::LexersDisagree, span(token)?.0));
-        }
-    }
-    if seen.next().is_some() {
-        return Err(Reason::LexersDisagree.into());
-    }
     let highest = parameters(claim.original, &tokens)?
         .keys()
         .copied()
@@ -48,11 +43,78 @@ pub(super) fn check(claim: &Claim<'_>) -> Result<usize, Refusal> {
         return Err(unproved("the rewritten text holds a comment"));
     }
     readable(&claim.template.text, &rewritten, server)?;
-    let reprinted =
-        scan(claim.reprinted).map_err(|_error| Refusal::from(Reason::PrintedDifferently))?;
-    Ok(nesting(&tokens)?
-        .max(nesting(&rewritten)?)
-        .max(nesting(&reprinted)?))
+    let deepest = nesting(&tokens)?.max(nesting(&rewritten)?);
+    match claim.reading {
+        Reading::Parsed {
+            tokens: seen,
+            reprinted,
+        } => {
+            same_words(&tokens, seen)?;
+            let reprinted =
+                scan(reprinted).map_err(|_error| Refusal::from(Reason::PrintedDifferently))?;
+            Ok(deepest.max(nesting(&reprinted)?))
+        }
+        Reading::Spliced { edits } => {
+            edited(claim, &tokens, &rewritten, edits)?;
+            Ok(deepest)
+        }
+    }
+}
+
+/// A rewriter's own tokenizer must have seen the same words.
+fn same_words(tokens: &[ScanToken], seen: &[(usize, usize)]) -> Result<(), Refusal> {
+    let mut seen = seen.iter();
+    for token in words(tokens) {
+        if seen.next() != Some(&span(token)?) {
+            return Err(Refusal::at(Reason::LexersDisagree, span(token)?.0));
+        }
+    }
+    if seen.next().is_some() {
+        return Err(Reason::LexersDisagree.into());
+    }
+    Ok(())
+}
+
+/// The words to be sent must be the client's, with these edits in order.
+fn edited(
+    claim: &Claim<'_>,
+    original: &[ScanToken],
+    rewritten: &[ScanToken],
+    edits: &[Edit],
+) -> Result<(), Refusal> {
+    let wrong = || unproved("the words of the client with the edits");
+    let original: Vec<&ScanToken> = words(original).collect();
+    let mut sent = rewritten.iter();
+    let mut expect = |text: &str, token: &ScanToken| match sent.next() {
+        Some(found)
+            if found.token() == token.token()
+                && slice(&claim.template.text, found)? == slice(text, token)? =>
+        {
+            Ok(())
+        }
+        Some(_) | None => Err(wrong()),
+    };
+    let mut at = 0;
+    for edit in edits {
+        let kept = original.get(at..edit.words.start).ok_or_else(wrong)?;
+        for token in kept {
+            expect(claim.original, token)?;
+        }
+        for token in scan(&edit.text)? {
+            expect(&edit.text, &token)?;
+        }
+        at = edit.words.end;
+        if at < edit.words.start {
+            return Err(wrong());
+        }
+    }
+    for token in original.get(at..).ok_or_else(wrong)? {
+        expect(claim.original, token)?;
+    }
+    if sent.next().is_some() {
+        return Err(wrong());
+    }
+    Ok(())
 }
 
 fn check_template(claim: &Claim<'_>, highest: u16) -> Result<(), Refusal> {
@@ -174,7 +236,7 @@ struct Open {
     clippy::wildcard_enum_match_arm,
     reason = "every other word counts as one that nests"
 )]
-fn nesting(tokens: &[ScanToken]) -> Result<usize, Refusal> {
+pub(super) fn nesting(tokens: &[ScanToken]) -> Result<usize, Refusal> {
     let mut open = vec![Open::default()];
     let mut deepest = 0;
     // The sum over `open` of what is counted in it.

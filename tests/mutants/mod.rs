@@ -201,8 +201,7 @@ fn claimed(
 ) -> Result<VerifiedStatement, Refusal> {
     verify(&Claim {
         original: &prepared.original,
-        tokens: &prepared.tokens,
-        reprinted: &prepared.reprinted,
+        reading: &prepared.reading,
         template,
         declared_types: &[],
         classified,

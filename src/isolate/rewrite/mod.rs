@@ -26,7 +26,7 @@ mod words;
 
 use crate::catalog::{Relation, RelationName, Resolved};
 use crate::isolate::refusal::{Reason, Refusal};
-use crate::isolate::template::{Slot, Template};
+use crate::isolate::template::{Reading, Slot, Template};
 use crate::isolate::{Kind, Prepared};
 use crate::sql::ast::{Ident, ObjectName, Spanned, Statement};
 use crate::sql::{self, Lexemes, ParsedStatement, Token};
@@ -61,11 +61,13 @@ pub(super) fn rewrite(
     Ok(Prepared {
         original: message.get(start..end).unwrap_or_default().to_owned(),
         offset: start,
-        tokens: lexemes
-            .iter()
-            .map(|lexeme| (lexeme.start - start, lexeme.end - start))
-            .collect(),
-        reprinted,
+        reading: Reading::Parsed {
+            tokens: lexemes
+                .iter()
+                .map(|lexeme| (lexeme.start - start, lexeme.end - start))
+                .collect(),
+            reprinted,
+        },
         kind,
         template,
     })
