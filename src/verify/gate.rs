@@ -64,23 +64,13 @@ pub fn gate(
 /// The stack for reading, in bytes; only what is used of it is ever touched.
 const STACK_BYTES: usize = 64 * 1024 * 1024;
 
-#[expect(clippy::wildcard_enum_match_arm, reason = "an error is an error")]
 fn gate_text(
     text: &str,
     declared_types: usize,
     reach: Reach,
 ) -> Result<Vec<(Kind, VerifiedStatement)>, Refusal> {
-    let unread = |error: pg_query::Error| match error {
-        pg_query::Error::Parse(message) | pg_query::Error::Scan(message) => {
-            Refusal::from(Reason::Syntax { message })
-        }
-        other => Reason::Unproved {
-            what: other.to_string(),
-        }
-        .into(),
-    };
-    let tree = pg_query::parse(text, ParserOptions::DEFAULT).map_err(unread)?;
-    let tokens = Words::read(text).map_err(unread)?;
+    let tree = pg_query::parse(text, ParserOptions::DEFAULT).map_err(super::reading::syntax)?;
+    let tokens = Words::read(text).map_err(super::reading::syntax)?;
     let mut statements = Vec::new();
     for raw in &tree.protobuf.stmts {
         let start = usize::try_from(raw.stmt_location).unwrap_or_default();

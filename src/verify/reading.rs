@@ -43,7 +43,7 @@ pub(super) fn parse_one(text: &str) -> Result<NodeEnum, Refusal> {
 pub(super) fn syntax(error: pg_query::Error) -> Refusal {
     match error {
         pg_query::Error::Parse(message) | pg_query::Error::Scan(message) => {
-            Reason::Syntax { message }.into()
+            super::syntax::unread(message).into()
         }
         pg_query::Error::Conversion(_) => Reason::WrongEncoding.into(),
         other @ (pg_query::Error::Decode(_)

@@ -16,7 +16,7 @@ use crate::isolate::template::{Edit, Reading, Slot};
 use crate::tenant::{TenantKey, TenantType};
 
 /// Deeper statements are refused. The tree of a statement is at most a few times as deep.
-const NESTING_MAX: usize = 600;
+pub(super) const NESTING_MAX: usize = 600;
 
 /// Bind counts parameters in 16 bits; a few are kept for the tenant.
 const PARAMETER_MAX: u32 = 65_535 - 8;
@@ -260,7 +260,10 @@ pub(super) fn nesting(tokens: &[ScanToken]) -> Result<usize, Refusal> {
                 depth -= innermost.chained;
                 innermost.chained = 0;
             }
+            // Each begins an expression of its own, beside those of the ones to its left.
             Token::Join | Token::Union | Token::Intersect | Token::Except => {
+                depth -= innermost.chained;
+                innermost.chained = 0;
                 innermost.joined += 1;
                 depth += 1;
             }

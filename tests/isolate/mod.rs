@@ -5,6 +5,8 @@
 //! SQLSTATE, its hint and the place it names. `types=(23,25)` declares parameter types.
 //! `REWRITE=1 ./bin/test isolate` writes what is found into the files, to be reviewed as a diff.
 
+mod sizes;
+
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -41,6 +43,7 @@ pub fn trials() -> Vec<Trial> {
                 Ok(())
             })
         })
+        .chain(sizes::trials())
         .collect()
 }
 

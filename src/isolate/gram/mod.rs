@@ -183,6 +183,10 @@ fn parse(statement: &str) -> Rewritten<NodeEnum> {
 /// PostgreSQL's own message, without the library's prefix.
 fn syntax(error: pg_query::Error) -> Refusal {
     match error {
+        // check_stack_depth(): ERRCODE_STATEMENT_TOO_COMPLEX.
+        pg_query::Error::Parse(message) if message == "stack depth limit exceeded" => {
+            too_large("nesting", words::NESTING_MAX)
+        }
         pg_query::Error::Parse(message) | pg_query::Error::Scan(message) => {
             Reason::Syntax { message }.into()
         }

@@ -14,7 +14,7 @@ use super::Rewritten;
 use crate::isolate::refusal::{Reason, Refusal};
 
 /// Deeper statements are refused. The tree of a statement is at most a few times as deep.
-const NESTING_MAX: usize = 600;
+pub(super) const NESTING_MAX: usize = 600;
 
 /// A word.
 #[derive(Clone, Debug)]
@@ -212,6 +212,7 @@ impl<'t> Words<'t> {
                 | Token::Then
                 | Token::Else => depth -= std::mem::take(chained),
                 Token::Join | Token::Union | Token::Intersect | Token::Except => {
+                    depth -= std::mem::take(chained);
                     *joined += 1;
                     depth += 1;
                 }
