@@ -11,10 +11,11 @@
 //! |---|---|
 //! | a name resolved and qualified | `names`, `from`, `expression::column_reference` |
 //! | a table in a fence | `from::fence` |
+//! | a sampled table in a fence around the sample | `sample::sampled` |
 //! | a tenant predicate at the end of a condition | `select::condition` |
 //! | `*` of a table that is not fenced, expanded | `targets::star` |
 //! | the tenant column at the end of GROUP BY | `clauses::added_grouping` |
-//! | the tenant column of an INSERT | `write::insert_columns`, `select::rows`, `targets::targets` |
+//! | the tenant column of an INSERT | `write::insert_columns`, `select::rows`, `targets::targets`, `merge::inserted` |
 //! | the tenant column of a conflict target | `write::inference` |
 //!
 //! # Invariants
@@ -31,9 +32,11 @@ mod expression;
 mod from;
 mod gate;
 mod join;
+mod merge;
 mod names;
 mod proof;
 mod reading;
+mod sample;
 mod scope;
 mod select;
 mod session;
@@ -45,6 +48,7 @@ mod variables;
 mod with;
 mod words;
 mod write;
+mod xml;
 
 #[cfg(test)]
 mod tests;

@@ -4,14 +4,13 @@ use super::words::NESTING_MAX;
 use super::{reading, words};
 use crate::isolate::refusal::Reason;
 
-/// The reason, if PostgreSQL's parser cannot read this statement. Of one that nests too deeply to be
-/// read safely, nothing is said.
+/// The reason, if PostgreSQL's parser cannot read this statement, or must not be asked since it is
+/// nested too deeply.
 pub fn syntax_error(text: &str) -> Option<Reason> {
-    let tokens = match words::scan(text) {
-        Ok(tokens) => tokens,
+    let nesting = match words::scan(text).and_then(|tokens| words::nesting(&tokens)) {
+        Ok(nesting) => nesting,
         Err(refusal) => return Some(refusal.reason),
     };
-    let nesting = words::nesting(&tokens).ok()?;
     // The tree is dropped where it is made.
     reading::with_stack(nesting, || {
         match pg_query::parse(text, pg_query::ParserOptions::DEFAULT) {

@@ -11,7 +11,11 @@ use super::proof::{
 use super::scope::{self, Extent, Found, Item, Reference};
 use super::types::{Column, Typed, Value};
 use crate::catalog::oid;
+use crate::isolate::refusal::Reason;
 use crate::tenant::TenantType;
+
+/// `MaxTupleAttributeNumber`
+const COLUMNS_MAX: usize = 1_664;
 
 /// A target list as it is walked.
 struct Walk<'p> {
@@ -39,6 +43,14 @@ impl Proof<'_> {
             match star_of(original) {
                 Some(star) => self.star(star, &mut walk)?,
                 None => self.target(original, &mut walk)?,
+            }
+            // Queries in FROM could double their columns at each level.
+            if walk.columns.len() > COLUMNS_MAX {
+                let reason = Reason::AsPostgres {
+                    sqlstate: "54011",
+                    message: format!("target lists can have at most {COLUMNS_MAX} entries"),
+                };
+                return Err(reason.into());
             }
         }
         if let Some(column_type) = added {

@@ -4,12 +4,12 @@ use pg_query::protobuf as pg;
 use pg_query::{Node, NodeEnum};
 
 use super::proof::{
-    Checked, Pair, Proof, VisibleCte, absent, anywhere, both, differs, empty, equal, path,
-    unchanged,
+    Checked, Pair, Proof, VisibleCte, anywhere, both, differs, empty, equal, path, unchanged,
+    unsupported,
 };
-use super::scope::Output;
+use super::scope::{Extent, Output, opaque_column};
 use super::select::renamed;
-use super::types::{self, Value};
+use super::types::{self, Column, Value};
 
 impl Proof<'_> {
     /// Compares WITH, and makes its queries visible.
@@ -67,8 +67,8 @@ impl Proof<'_> {
         equal(ctename, "a common table expression's name")?;
         unchanged(aliascolnames, "a common table expression's columns")?;
         equal(ctematerialized, "MATERIALIZED")?;
-        absent(search_clause, "SEARCH")?;
-        absent(cycle_clause, "CYCLE")?;
+        let mut added = search_columns(search_clause)?;
+        added.extend(self.cycle_columns(cycle_clause)?);
         equal(cterecursive, "an analysed query")?;
         equal(cterefcount, "an analysed query")?;
         for list in [ctecolnames, ctecoltypes, ctecoltypmods, ctecolcollations] {
@@ -89,10 +89,12 @@ impl Proof<'_> {
             .and_then(|cte| cte.output.as_ref());
         if let Some(known) = known {
             // Conditions are not pushed into a recursive query.
-            return Ok(Output {
-                columns: known.columns.clone(),
-                ..output
-            });
+            let mut columns = known.columns.clone();
+            columns.extend(added);
+            return Ok(Output { columns, ..output });
+        }
+        if !added.is_empty() {
+            return Err(unsupported("SEARCH or CYCLE of this query"));
         }
         let materialized = i32::from(pg::CteMaterialize::Always);
         if *ctematerialized.0 == materialized {
@@ -100,13 +102,68 @@ impl Proof<'_> {
         }
         Ok(renamed(output, &names))
     }
+
+    /// Compares CYCLE. The two columns that it adds are computed from rows that were found.
+    fn cycle_columns(
+        &mut self,
+        pair: Pair<'_, Option<Box<pg::CteCycleClause>>>,
+    ) -> Checked<Vec<Column>> {
+        let (original, rewritten) = match pair {
+            (Some(original), Some(rewritten)) => (original, rewritten),
+            (None, None) => return Ok(Vec::new()),
+            (Some(_), None) | (None, Some(_)) => return Err(differs("CYCLE")),
+        };
+        both!(CteCycleClause, original, rewritten, {
+            cycle_col_list, cycle_mark_column, cycle_mark_value, cycle_mark_default,
+            cycle_path_column, location, cycle_mark_type, cycle_mark_typmod,
+            cycle_mark_collation, cycle_mark_neop
+        });
+        anywhere(location);
+        unchanged(cycle_col_list, "CYCLE")?;
+        equal(cycle_mark_column, "CYCLE")?;
+        self.optional(cycle_mark_value, "CYCLE")?;
+        self.optional(cycle_mark_default, "CYCLE")?;
+        equal(cycle_path_column, "CYCLE")?;
+        for analysed in [cycle_mark_type, cycle_mark_collation, cycle_mark_neop] {
+            equal(analysed, "an analysed query")?;
+        }
+        equal(cycle_mark_typmod, "an analysed query")?;
+        let names = [cycle_mark_column.0, cycle_path_column.0];
+        let opaque = |name: &String| opaque_column(name, "a column of CYCLE");
+        Ok(names.into_iter().map(opaque).collect())
+    }
+}
+
+/// Compares SEARCH. The column that it adds is computed from rows that were found.
+fn search_columns(pair: Pair<'_, Option<pg::CteSearchClause>>) -> Checked<Vec<Column>> {
+    let (original, rewritten) = match pair {
+        (Some(original), Some(rewritten)) => (original, rewritten),
+        (None, None) => return Ok(Vec::new()),
+        (Some(_), None) | (None, Some(_)) => return Err(differs("SEARCH")),
+    };
+    both!(CteSearchClause, original, rewritten, {
+        search_col_list, search_breadth_first, search_seq_column, location
+    });
+    anywhere(location);
+    unchanged(search_col_list, "SEARCH")?;
+    equal(search_breadth_first, "SEARCH")?;
+    equal(search_seq_column, "SEARCH")?;
+    let column = opaque_column(search_seq_column.0, "a column of SEARCH");
+    Ok(vec![column])
 }
 
 impl VisibleCte {
     fn of(cte: &pg::CommonTableExpr) -> Self {
+        let has_more = cte.search_clause.is_some() || cte.cycle_clause.is_some();
         Self {
             name: cte.ctename.clone(),
             names: names_of(&cte.aliascolnames),
+            // The recursive part sees the columns that SEARCH and CYCLE add, but not in `*`.
+            inside: if has_more {
+                Extent::Open
+            } else {
+                Extent::Complete
+            },
             output: None,
         }
     }

@@ -24,6 +24,9 @@ const PARAMETER_MAX: u32 = 65_535 - 8;
 /// The first server whose lexer knows `0x1F` and `1_000`.
 const INTEGER_FORMS_SINCE: u32 = 160_000;
 
+/// The first server whose grammar has `JSON_OBJECT (`.
+const JSON_OBJECT_SINCE: u32 = 160_000;
+
 /// The first server to which a vertical tab is white space (`space` in scan.l).
 const VERTICAL_TAB_SINCE: u32 = 160_000;
 
@@ -43,6 +46,9 @@ pub(super) fn check(claim: &Claim<'_>) -> Result<usize, Refusal> {
         return Err(unproved("the rewritten text holds a comment"));
     }
     readable(&claim.template.text, &rewritten, server)?;
+    if server < JSON_OBJECT_SINCE {
+        json_object_is_qualified(&rewritten)?;
+    }
     let deepest = nesting(&tokens)?.max(nesting(&rewritten)?);
     match claim.reading {
         Reading::Parsed {
@@ -217,6 +223,24 @@ fn readable(text: &str, tokens: &[ScanToken], server: u32) -> Result<(), Refusal
                     start,
                 ));
             }
+        }
+    }
+    Ok(())
+}
+
+/// To an older server `JSON_OBJECT` is a function's name like any other: without a schema it could be
+/// one of the application's.
+fn json_object_is_qualified(tokens: &[ScanToken]) -> Result<(), Refusal> {
+    let kind = |index: Option<usize>| {
+        let token = index.and_then(|index| tokens.get(index));
+        token.map(ScanToken::token)
+    };
+    for (index, token) in tokens.iter().enumerate() {
+        if token.token() == Token::JsonObject
+            && kind(Some(index + 1)) == Some(Token::Ascii40)
+            && kind(index.checked_sub(1)) != Some(Token::Ascii46)
+        {
+            return Err(unproved("the name of a function"));
         }
     }
     Ok(())

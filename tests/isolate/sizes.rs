@@ -25,6 +25,69 @@ use Outcome::{Admitted, Refused};
 
 const SHAPES: &[Shape] = &[
     Shape {
+        name: "columns doubled by derived tables",
+        make: |n| {
+            (0..n).fold("SELECT * FROM customers".to_owned(), |query, _| {
+                format!("SELECT a.*, a.* FROM ({query}) a")
+            })
+        },
+        expected: &[
+            (7, Admitted),
+            (12, Refused("TN2006")),
+            (100, Refused("TN2006")),
+        ],
+    },
+    Shape {
+        name: "columns doubled by WITH",
+        make: |n| {
+            let queries: Vec<String> = (1..=n)
+                .map(|i| format!("c{i} AS (SELECT a.*, a.* FROM c{} a)", i - 1))
+                .collect();
+            let queries = queries.join(", ");
+            format!("WITH c0 AS (SELECT * FROM customers), {queries} SELECT count(*) FROM c{n}")
+        },
+        expected: &[
+            (7, Admitted),
+            (12, Refused("TN2006")),
+            (100, Refused("TN2006")),
+        ],
+    },
+    Shape {
+        name: "WITH within WITH",
+        make: |n| {
+            (0..n).fold("SELECT id FROM customers".to_owned(), |query, i| {
+                format!("WITH RECURSIVE c{i} AS ({query}) SELECT id FROM c{i}")
+            })
+        },
+        expected: &[(40, Admitted), (1_000, Refused("TN1006"))],
+    },
+    Shape {
+        name: "tables joined with themselves by WITH",
+        make: |n| {
+            let queries: Vec<String> = (1..=n)
+                .map(|i| {
+                    format!(
+                        "c{i} AS (SELECT a.id FROM c{0} a JOIN c{0} b ON a.id = b.id)",
+                        i - 1
+                    )
+                })
+                .collect();
+            let queries = queries.join(", ");
+            format!("WITH c0 AS (SELECT id FROM customers), {queries} SELECT count(*) FROM c{n}")
+        },
+        expected: &[(200, Admitted)],
+    },
+    Shape {
+        name: "expressions doubled by derived tables",
+        make: |n| {
+            let inner = (0..n).fold("SELECT id AS x FROM customers".to_owned(), |query, _| {
+                format!("SELECT coalesce(x, x) AS x FROM ({query}) a")
+            });
+            format!("SELECT x FROM ({inner}) z WHERE x = 1")
+        },
+        expected: &[(100, Admitted)],
+    },
+    Shape {
         name: "parentheses",
         make: |n| format!("SELECT {}1{}", "(".repeat(n), ")".repeat(n)),
         expected: &[
@@ -122,7 +185,11 @@ const SHAPES: &[Shape] = &[
     Shape {
         name: "NOT",
         make: |n| format!("SELECT {}true", "NOT ".repeat(n)),
-        expected: &[(100, Admitted), (5_000, Refused("TN1006"))],
+        expected: &[
+            (100, Admitted),
+            (1_200, Refused("TN1006")),
+            (20_000, Refused("TN1006")),
+        ],
     },
     Shape {
         name: "CASE",
@@ -133,8 +200,7 @@ const SHAPES: &[Shape] = &[
                 " END".repeat(n)
             )
         },
-        // The grammar's own stack ends first, as on a direct connection.
-        expected: &[(100, Admitted), (2_000, Refused("TN1002"))],
+        expected: &[(100, Admitted), (2_000, Refused("TN1006"))],
     },
     Shape {
         name: "bytes of a literal",

@@ -89,32 +89,24 @@ impl Rewriter<'_> {
             // Its names hide others.
             return None;
         }
+        // What `*` stands for is measured once: in a deep statement, twice would be twice for each level.
+        let mut star: Option<Option<usize>> = None;
         let mut width = 0;
         for target in &select.target_list {
             let Some(NodeEnum::ResTarget(target)) = &target.node else {
                 return None;
             };
-            width += self.target_width(target.val.as_deref()?, &select.from_clause)?;
-        }
-        Some(width)
-    }
-
-    fn target_width(&self, value: &Node, from: &[Node]) -> Option<usize> {
-        match value.node.as_ref()? {
-            NodeEnum::ColumnRef(column) => {
-                let is_star = |node: &Node| matches!(node.node, Some(NodeEnum::AStar(_)));
-                match column.fields.as_slice() {
-                    [star] if is_star(star) => from.iter().map(|item| self.item_width(item)).sum(),
-                    [.., last] if is_star(last) => None,
-                    _ => Some(1),
+            width += match stars(target.val.as_deref()?) {
+                Star::None => 1,
+                Star::All => {
+                    let from = &select.from_clause;
+                    let measure = || from.iter().map(|item| self.item_width(item)).sum();
+                    (*star.get_or_insert_with(measure))?
                 }
-            }
-            NodeEnum::AIndirection(indirection) => {
-                let is_star = |node: &Node| matches!(node.node, Some(NodeEnum::AStar(_)));
-                (!indirection.indirection.last().is_some_and(is_star)).then_some(1)
-            }
-            _ => Some(1),
+                Star::Some => return None,
+            };
         }
+        (width <= TARGETS_MAX).then_some(width)
     }
 
     fn item_width(&self, item: &Node) -> Option<usize> {
@@ -137,5 +129,35 @@ impl Rewriter<'_> {
             }
             _ => None,
         }
+    }
+}
+
+/// `MaxTupleAttributeNumber`: PostgreSQL takes no more.
+const TARGETS_MAX: usize = 1664;
+
+/// Whether a target stands for several columns.
+enum Star {
+    /// It is one column.
+    None,
+    /// `*`
+    All,
+    /// `alias.*` or `(row).*`
+    Some,
+}
+
+fn stars(value: &Node) -> Star {
+    let is_star = |node: &Node| matches!(node.node, Some(NodeEnum::AStar(_)));
+    match &value.node {
+        Some(NodeEnum::ColumnRef(column)) => match column.fields.as_slice() {
+            [star] if is_star(star) => Star::All,
+            [.., last] if is_star(last) => Star::Some,
+            _ => Star::None,
+        },
+        Some(NodeEnum::AIndirection(indirection))
+            if indirection.indirection.last().is_some_and(is_star) =>
+        {
+            Star::Some
+        }
+        Some(_) | None => Star::None,
     }
 }

@@ -396,22 +396,24 @@ impl Rewriter<'_> {
     fn body_width(&self, body: &SetExpr, scope: &Scope) -> Option<usize> {
         match body {
             SetExpr::Select(select) => {
+                // Once for all of the target list: what stands below may be deep.
+                let mut factors = Vec::new();
+                for from in &select.from {
+                    self.factors(from, scope, &mut factors);
+                }
                 let items = select.projection.iter().map(|item| match wildcard(item) {
                     Ok(None) if matches!(item, SelectItem::QualifiedWildcard(..)) => None,
                     Ok(None) => Some(1),
-                    Ok(Some(Wildcard::All)) => select
-                        .from
+                    Ok(Some(Wildcard::All)) => factors.iter().map(|factor| factor.width).sum(),
+                    Ok(Some(Wildcard::Of(alias))) => factors
                         .iter()
-                        .map(|from| self.joins_width(from, None, scope))
-                        .sum(),
-                    Ok(Some(Wildcard::Of(alias))) => select
-                        .from
-                        .iter()
-                        .map(|from| self.joins_width(from, Some(&alias), scope))
+                        .filter(|factor| factor.may_be(&alias))
+                        .map(|factor| factor.width)
                         .sum(),
                     Err(_) => None,
                 });
-                items.sum()
+                let width: Option<usize> = items.sum();
+                width.map(|width| width.min(COLUMNS_MAX))
             }
             SetExpr::Query(query) => self.width(query, scope),
             SetExpr::SetOperation { left, .. } => self.body_width(left, scope),
@@ -424,68 +426,84 @@ impl Rewriter<'_> {
         }
     }
 
-    fn joins_width(
-        &self,
-        from: &TableWithJoins,
-        only: Option<&str>,
-        scope: &Scope,
-    ) -> Option<usize> {
-        let factors =
-            std::iter::once(&from.relation).chain(from.joins.iter().map(|join| &join.relation));
-        let merged = from.joins.iter().any(|join| !plainly_joined(join));
-        if merged {
-            return None;
+    /// The tables of a FROM item with their widths.
+    fn factors(&self, from: &TableWithJoins, scope: &Scope, factors: &mut Vec<Factor>) {
+        if !from.joins.iter().all(plainly_joined) {
+            factors.push(Factor::UNKNOWN);
+            return;
         }
-        factors
-            .map(|factor| self.factor_width(factor, only, scope))
-            .sum()
+        self.factor(&from.relation, scope, factors);
+        for join in &from.joins {
+            self.factor(&join.relation, scope, factors);
+        }
     }
 
     #[expect(clippy::wildcard_enum_match_arm, reason = "unknown, so not told")]
-    fn factor_width(
-        &self,
-        factor: &TableFactor,
-        only: Option<&str>,
-        scope: &Scope,
-    ) -> Option<usize> {
-        let named = |alias: &Option<sql::ast::TableAlias>, implicit: Option<String>| {
-            let alias = alias.as_ref().map(|alias| identifier(&alias.name).ok());
-            let alias = alias.unwrap_or(implicit);
-            only.is_none() || alias.as_deref() == only
+    fn factor(&self, factor: &TableFactor, scope: &Scope, factors: &mut Vec<Factor>) {
+        let name = |alias: &Option<sql::ast::TableAlias>| {
+            let alias = alias.as_ref()?;
+            identifier(&alias.name).ok()
         };
         match factor {
             TableFactor::Table {
-                name,
+                name: relation,
                 alias,
                 args: None,
                 ..
             } => {
-                let (schema, relation) = names::relation(name).ok()?;
-                if !named(alias, Some(relation.clone())) {
-                    return Some(0);
-                }
-                if schema.is_none()
-                    && let Some(cte) = scope.cte(&relation)
-                {
-                    return cte.width;
-                }
-                let (relation, _) = self.relation(name).ok()?;
-                Some(self.classified.visible_columns(relation).len())
+                let implicit = || names::relation(relation).ok().map(|(_, name)| name);
+                factors.push(Factor {
+                    name: name(alias).or_else(implicit),
+                    width: self.table_width(relation, scope),
+                });
             }
             TableFactor::Derived {
                 subquery, alias, ..
-            } => {
-                if named(alias, None) {
-                    self.width(subquery, scope)
-                } else {
-                    Some(0)
-                }
-            }
+            } => factors.push(Factor {
+                name: name(alias),
+                width: self.width(subquery, scope),
+            }),
             TableFactor::NestedJoin {
                 table_with_joins,
                 alias: None,
-            } => self.joins_width(table_with_joins, only, scope),
-            _ => None,
+            } => self.factors(table_with_joins, scope, factors),
+            _ => factors.push(Factor::UNKNOWN),
+        }
+    }
+
+    fn table_width(&self, name: &sql::ast::ObjectName, scope: &Scope) -> Option<usize> {
+        let (schema, relation) = names::relation(name).ok()?;
+        if schema.is_none()
+            && let Some(cte) = scope.cte(&relation)
+        {
+            return cte.width;
+        }
+        let (relation, _) = self.relation(name).ok()?;
+        Some(self.classified.visible_columns(relation).len())
+    }
+}
+
+/// No query can have more columns (`MaxTupleAttributeNumber`); where a text would have more, the
+/// server says so.
+const COLUMNS_MAX: usize = 1_665;
+
+/// A table in FROM.
+struct Factor {
+    name: Option<String>,
+    width: Option<usize>,
+}
+
+impl Factor {
+    const UNKNOWN: Self = Self {
+        name: None,
+        width: None,
+    };
+
+    /// Whether `alias.*` can mean it.
+    fn may_be(&self, alias: &str) -> bool {
+        match &self.name {
+            Some(name) => name == alias,
+            None => self.width.is_none(),
         }
     }
 }
