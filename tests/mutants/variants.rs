@@ -419,9 +419,9 @@ fn tests(test: &Node, context: &Context) -> Vec<(&'static str, Node)> {
 
 fn merges(merge: &pg::MergeStmt, context: &Context, found: &mut Variants) {
     conditions(&merge.join_condition, context, &mut |kind, condition| {
-        let mut merge = merge.clone();
+        let mut merge = (*merge).clone();
         merge.join_condition = condition.or_else(|| some(truth()));
-        found.push((kind, NodeEnum::MergeStmt(merge)));
+        found.push((kind, NodeEnum::MergeStmt(Box::new(merge))));
     });
     let mut bare = merge.clone();
     let mut other = merge.clone();
@@ -429,11 +429,11 @@ fn merges(merge: &pg::MergeStmt, context: &Context, found: &mut Variants) {
         relation.schemaname = String::new();
         same.inh = !same.inh;
     }
-    found.push(("target unqualified", NodeEnum::MergeStmt(bare)));
-    found.push(("target ONLY", NodeEnum::MergeStmt(other)));
+    found.push(("target unqualified", NodeEnum::MergeStmt(Box::new(bare))));
+    found.push(("target ONLY", NodeEnum::MergeStmt(Box::new(other))));
     let mut fewer = merge.clone();
     fewer.merge_when_clauses.pop();
-    found.push(("WHEN dropped", NodeEnum::MergeStmt(fewer)));
+    found.push(("WHEN dropped", NodeEnum::MergeStmt(Box::new(fewer))));
 }
 
 fn whens(clause: &pg::MergeWhenClause, context: &Context, found: &mut Variants) {
@@ -485,14 +485,17 @@ fn samples(sample: &pg::RangeTableSample, found: &mut Variants) {
     for (kind, method) in [("another method", "system_rows"), ("SYSTEM", "system")] {
         let mut other = sample.clone();
         other.method = names(&[method]);
-        found.push((kind, NodeEnum::RangeTableSample(other)));
+        found.push((kind, NodeEnum::RangeTableSample(Box::new(other))));
     }
     let mut other = sample.clone();
     other.args = vec![wrap(number(100))];
-    found.push(("another percentage", NodeEnum::RangeTableSample(other)));
+    found.push((
+        "another percentage",
+        NodeEnum::RangeTableSample(Box::new(other)),
+    ));
     let mut other = sample.clone();
     other.repeatable = some(number(7));
-    found.push(("another seed", NodeEnum::RangeTableSample(other)));
+    found.push(("another seed", NodeEnum::RangeTableSample(Box::new(other))));
 }
 
 fn inserts(insert: &pg::InsertStmt, context: &Context, found: &mut Variants) {

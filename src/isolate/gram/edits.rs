@@ -104,7 +104,7 @@ mod tests {
     #[test]
     fn words_keep_apart_and_comments_vanish() {
         let text = "SELECT a.b,count(*)-1-- c\n,'x'\n'y'/*z*/FROM\"t\"WHERE a<>/*'*/ b";
-        let expected = "SELECT a.b,count(*) - 1 , 'x'\n'y' FROM \"t\" WHERE a <> b";
+        let expected = "SELECT a.b, count(*) - 1 , 'x'\n'y' FROM \"t\" WHERE a <> b";
         assert_eq!(spliced(text, &[]), expected);
     }
 
