@@ -201,16 +201,13 @@ fn again(reason: &Reason) -> Again {
 }
 
 /// What the client is told when both ways end in a refusal.
-fn told(first: Refusal, mut second: Refusal) -> Refusal {
+fn told(first: Refusal, second: Refusal) -> Refusal {
     let is_fault = matches!(
         second.reason,
         Reason::Unproved { .. } | Reason::LexersDisagree
     );
     let is_syntax = matches!(second.reason, Reason::Syntax { .. });
     if is_syntax || (again(&first.reason) == Again::Surely && !is_fault) {
-        if matches!(second.reason, Reason::ConstructNotSupported { .. }) {
-            second.position = second.position.or(first.position);
-        }
         return second;
     }
     first

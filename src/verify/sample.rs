@@ -13,6 +13,7 @@ use super::scope::Exposed;
 impl Proof<'_> {
     /// Compares a sample of a table with what is sent for it: a sample of a shared table, or a fence
     /// that reads from the sample.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "anything else is refused")]
     pub(super) fn sampled(
         &mut self,
         original: &pg::RangeTableSample,
@@ -78,7 +79,7 @@ fn unsampled(fence: &pg::RangeSubselect) -> Option<(Box<pg::RangeTableSample>, N
     let Some(NodeEnum::RangeTableSample(sample)) = from.take() else {
         return None;
     };
-    *from = sample.relation.as_ref()?.node.clone();
+    from.clone_from(&sample.relation.as_ref()?.node);
     Some((sample, NodeEnum::RangeSubselect(Box::new(fence))))
 }
 

@@ -277,18 +277,18 @@ fn edits_must_be_named() {
             .to_owned(),
     );
     let sent = "SELECT pg_catalog.now() , 'a'\n'b'";
-    let (replaced, inserted) = ((1..2, "pg_catalog.now"), (1..1, "pg_catalog."));
-    assert_eq!(claim(sent, &[replaced.clone()]), Ok(()));
-    assert_eq!(claim(sent, &[inserted.clone()]), Ok(()));
+    let replaced = || (1..2, "pg_catalog.now");
+    let inserted = || (1..1, "pg_catalog.");
+    assert_eq!(claim(sent, &[replaced()]), Ok(()));
+    assert_eq!(claim(sent, &[inserted()]), Ok(()));
     assert_eq!(claim(sent, &[]), wrong);
-    assert_eq!(
-        claim("SELECT pg_catalog.now() , 'ab'", &[inserted.clone()]),
-        wrong
-    );
-    assert_eq!(claim(sent, &[replaced.clone(), (6..6, "x")]), wrong);
-    assert_eq!(claim(sent, &[replaced.clone(), inserted]), wrong);
-    assert_eq!(claim(sent, &[replaced, (9..9, "")]), wrong);
-    assert_eq!(claim(sent, &[(2..1, "pg_catalog.now")]), wrong);
+    let merged = "SELECT pg_catalog.now() , 'ab'";
+    assert_eq!(claim(merged, &[inserted()]), wrong);
+    assert_eq!(claim(sent, &[replaced(), (6..6, "x")]), wrong);
+    assert_eq!(claim(sent, &[replaced(), inserted()]), wrong);
+    assert_eq!(claim(sent, &[replaced(), (9..9, "")]), wrong);
+    let (from, to) = (2, 1);
+    assert_eq!(claim(sent, &[(from..to, "pg_catalog.now")]), wrong);
 }
 
 #[test]

@@ -7,9 +7,10 @@ use super::proof::{
     Checked, Pair, Proof, VisibleCte, anywhere, both, differs, empty, equal, path, unchanged,
     unsupported,
 };
-use super::scope::{Extent, Output, opaque_column};
+use super::scope::{Extent, Output, opaque_column, silent_column};
 use super::select::renamed;
 use super::types::{self, Column, Value};
+use crate::catalog::oid;
 
 impl Proof<'_> {
     /// Compares WITH, and makes its queries visible.
@@ -128,10 +129,34 @@ impl Proof<'_> {
             equal(analysed, "an analysed query")?;
         }
         equal(cycle_mark_typmod, "an analysed query")?;
-        let names = [cycle_mark_column.0, cycle_path_column.0];
-        let opaque = |name: &String| opaque_column(name, "a column of CYCLE");
-        Ok(names.into_iter().map(opaque).collect())
+        let marks = [cycle_mark_value.0, cycle_mark_default.0];
+        let mark = if marks.into_iter().all(|mark| is_truth(mark.as_deref())) {
+            silent_column(cycle_mark_column.0, Value::varying(oid::BOOL))
+        } else {
+            opaque_column(cycle_mark_column.0, "a column of CYCLE")
+        };
+        let path = opaque_column(cycle_path_column.0, "a column of CYCLE");
+        Ok(vec![mark, path])
     }
+}
+
+/// Whether this is TRUE or FALSE, which CYCLE marks with where it says nothing else.
+fn is_truth(mark: Option<&Node>) -> bool {
+    let mut mark = mark.and_then(|mark| mark.node.as_ref());
+    if let Some(NodeEnum::TypeCast(cast)) = mark {
+        let name = cast.type_name.as_ref().map(|name| name.names.as_slice());
+        if path(name.unwrap_or_default()).as_deref() != Some(&["pg_catalog", "bool"]) {
+            return false;
+        }
+        mark = cast.arg.as_ref().and_then(|arg| arg.node.as_ref());
+    }
+    matches!(
+        mark,
+        Some(NodeEnum::AConst(pg::AConst {
+            val: Some(pg::a_const::Val::Boolval(_)),
+            ..
+        }))
+    )
 }
 
 /// Compares SEARCH. The column that it adds is computed from rows that were found.

@@ -37,12 +37,16 @@ enum Verdict {
 /// What becomes of a statement.
 type Isolate = fn(&str, &Classified) -> Result<String, Refusal>;
 
-pub(super) fn check(isolate: Isolate) -> Result<(), Failed> {
+/// Plays the cases, but for those of these names.
+pub(super) fn check(isolate: Isolate, without: &[&str]) -> Result<(), Failed> {
     let mut tally: BTreeMap<Verdict, usize> = BTreeMap::new();
     let mut bad = Vec::new();
     let mut shared = SHARED.database();
     let mut private = PRIVATE.database();
-    for case in cases() {
+    for case in cases()
+        .into_iter()
+        .filter(|case| !without.contains(&case.id.as_str()))
+    {
         let (verdict, why) = play(&case, &shared, &private, isolate);
         *tally.entry(verdict).or_default() += 1;
         if matches!(verdict, Verdict::Leak | Verdict::Wrong) {

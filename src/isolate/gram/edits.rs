@@ -63,25 +63,32 @@ pub(super) fn splice(words: &Words<'_>, edits: &[Edit], range: Range<usize>) -> 
     let mut at = range.start;
     for edit in edits {
         for index in at..edit.words.start {
-            push(&mut text, words.written(index), words.touches(index));
+            push(&mut text, words.written(index), words.gap(index));
         }
-        push(&mut text, &edit.text, words.touches(edit.words.start));
+        push(&mut text, &edit.text, words.gap(edit.words.start));
         at = edit.words.end;
     }
     if at > range.end {
         return Err(lost("an edit"));
     }
     for index in at..range.end {
-        push(&mut text, words.written(index), words.touches(index));
+        push(&mut text, words.written(index), words.gap(index));
     }
     Ok(text)
 }
 
+/// Whether something stood between two words.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Gap {
+    None,
+    Some,
+}
+
 /// Parts that touched may touch again, where they cannot run into one another.
-fn push(text: &mut String, part: &str, touches: bool) {
+fn push(text: &mut String, part: &str, gap: Gap) {
     let apart = ['(', ')', '[', ']', ',', '.', ':'];
     let may_touch = text.ends_with(['(', '[', '.', ':']) || part.starts_with(apart);
-    if !(text.is_empty() || part.is_empty() || (touches && may_touch)) {
+    if !(text.is_empty() || part.is_empty() || (gap == Gap::None && may_touch)) {
         text.push(' ');
     }
     text.push_str(part);

@@ -150,7 +150,7 @@ impl<'a> Rewriter<'a> {
     pub(super) fn relation(&self, table: &pg::RangeVar) -> Rewritten<(&'a Relation, &'a Class)> {
         let at = table.location;
         if !table.catalogname.is_empty() {
-            return Err(refuse_at(at, self.other_database(table)));
+            return Err(refuse_at(at, other_database(table)));
         }
         let schema = Some(table.schemaname.as_str()).filter(|schema| !schema.is_empty());
         let resolved = self.classified.catalog().resolve(schema, &table.relname);
@@ -177,15 +177,15 @@ impl<'a> Rewriter<'a> {
             class @ (Class::Scoped(_) | Class::Shared { .. }) => Ok((relation, class)),
         }
     }
+}
 
-    /// As PostgreSQL says it of any database but its own.
-    fn other_database(&self, table: &pg::RangeVar) -> Reason {
-        let message = format!(
-            "cross-database references are not implemented: \"{}.{}.{}\"",
-            table.catalogname, table.schemaname, table.relname
-        );
-        as_postgres("0A000", message)
-    }
+/// As PostgreSQL says it of any database but its own.
+fn other_database(table: &pg::RangeVar) -> Reason {
+    let message = format!(
+        "cross-database references are not implemented: \"{}.{}.{}\"",
+        table.catalogname, table.schemaname, table.relname
+    );
+    as_postgres("0A000", message)
 }
 
 /// A relation's full name.

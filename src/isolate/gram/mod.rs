@@ -121,53 +121,60 @@ fn is_about_data(statement: &NodeEnum) -> bool {
     reason = "the rest stands inside of statements; there it is known, or refused"
 )]
 fn known(node: &NodeEnum) -> Rewritten<()> {
-    let mut visit = |child: &Node| child.node.as_ref().map_or(Ok(()), known);
-    let with = |clause: Option<&pg::WithClause>, visit: &mut dyn FnMut(&Node) -> _| {
-        let ctes = clause.map(|clause| clause.ctes.as_slice());
-        ctes.unwrap_or_default().iter().try_for_each(visit)
-    };
     match node {
-        NodeEnum::SelectStmt(select) => {
-            with(select.with_clause.as_ref(), &mut visit)?;
-            for branch in [&select.larg, &select.rarg].into_iter().flatten() {
-                known(&NodeEnum::SelectStmt(branch.clone()))?;
-            }
-            Children(&mut visit).select(select)
-        }
+        NodeEnum::SelectStmt(select) => known_select(select),
         NodeEnum::InsertStmt(insert) => {
-            with(insert.with_clause.as_ref(), &mut visit)?;
-            insert.select_stmt.as_deref().map_or(Ok(()), &mut visit)?;
-            Children(&mut visit).insert(insert)
+            known_with(insert.with_clause.as_ref())?;
+            known_one(insert.select_stmt.as_deref())?;
+            Children(&mut |child| known_one(Some(child))).insert(insert)
         }
         NodeEnum::UpdateStmt(update) => {
-            with(update.with_clause.as_ref(), &mut visit)?;
-            Children(&mut visit).update(update)
+            known_with(update.with_clause.as_ref())?;
+            Children(&mut |child| known_one(Some(child))).update(update)
         }
         NodeEnum::DeleteStmt(delete) => {
-            with(delete.with_clause.as_ref(), &mut visit)?;
-            Children(&mut visit).delete(delete)
+            known_with(delete.with_clause.as_ref())?;
+            Children(&mut |child| known_one(Some(child))).delete(delete)
         }
         NodeEnum::MergeStmt(merge) => {
-            with(merge.with_clause.as_ref(), &mut visit)?;
-            Children(&mut visit).merge(merge)
+            known_with(merge.with_clause.as_ref())?;
+            Children(&mut |child| known_one(Some(child))).merge(merge)
         }
         NodeEnum::CommonTableExpr(cte) => {
             if let Some(cycle) = &cte.cycle_clause {
-                let values = [&cycle.cycle_mark_value, &cycle.cycle_mark_default];
-                values
-                    .into_iter()
-                    .flatten()
-                    .try_for_each(|value| visit(value))?;
+                known_one(cycle.cycle_mark_value.as_deref())?;
+                known_one(cycle.cycle_mark_default.as_deref())?;
             }
-            cte.ctequery.as_deref().map_or(Ok(()), visit)
+            known_one(cte.ctequery.as_deref())
         }
         NodeEnum::RangeTableSample(sample) => {
-            sample.args.iter().try_for_each(&mut visit)?;
-            sample.repeatable.as_deref().map_or(Ok(()), visit)
+            sample
+                .args
+                .iter()
+                .try_for_each(|arg| known_one(Some(arg)))?;
+            known_one(sample.repeatable.as_deref())
         }
         NodeEnum::ColumnDef(_) | NodeEnum::ColumnRef(_) | NodeEnum::RangeVar(_) => Ok(()),
-        other => Children(&mut visit).of(other),
+        other => Children(&mut |child| known_one(Some(child))).of(other),
     }
+}
+
+fn known_one(node: Option<&Node>) -> Rewritten<()> {
+    let kind = node.and_then(|node| node.node.as_ref());
+    kind.map_or(Ok(()), known)
+}
+
+fn known_with(with: Option<&pg::WithClause>) -> Rewritten<()> {
+    let ctes = with.map(|with| with.ctes.as_slice()).unwrap_or_default();
+    ctes.iter().try_for_each(|cte| known_one(Some(cte)))
+}
+
+fn known_select(select: &pg::SelectStmt) -> Rewritten<()> {
+    known_with(select.with_clause.as_ref())?;
+    for branch in [&select.larg, &select.rarg].into_iter().flatten() {
+        known_select(branch)?;
+    }
+    Children(&mut |child| known_one(Some(child))).select(select)
 }
 
 fn parse(statement: &str) -> Rewritten<NodeEnum> {

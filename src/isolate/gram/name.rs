@@ -11,11 +11,17 @@ use crate::sql;
 impl Rewriter<'_> {
     /// `schema.table.column` becomes `table.column`: what stands in FROM has the table's name only.
     pub(super) fn column_reference(&mut self, column: &pg::ColumnRef) -> Rewritten<()> {
-        let dots = column.fields.len();
-        if dots > 3 {
+        let names = column.fields.len();
+        if names > 4 {
+            // As transformColumnRef() says it.
+            let all = parts(&column.fields)?.join(".");
+            let message = format!("improper qualified name (too many dotted names): {all}");
+            return Err(refuse_at(column.location, as_postgres("42601", message)));
+        }
+        if names == 4 {
             return Err(unsupported("a column reference of four names"));
         }
-        if dots == 3 {
+        if names == 3 {
             let start = self.words.at(column.location)?;
             let behind = self.words.behind_part(start) + 1;
             self.edits.replace(start..behind, "");

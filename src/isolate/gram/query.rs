@@ -40,9 +40,9 @@ impl Rewriter<'_> {
                 });
             }
             for (index, cte) in all.iter().enumerate() {
-                let width = self.cte_width(cte);
+                let columns = self.cte_width(cte);
                 if let Some(known) = self.ctes.get_mut(first + index) {
-                    known.width = width;
+                    known.width = columns;
                 }
             }
         }
@@ -54,10 +54,10 @@ impl Rewriter<'_> {
                 self.optional(cycle.cycle_mark_default.as_deref())?;
             }
             if !with.recursive {
-                let width = self.cte_width(cte);
+                let columns = self.cte_width(cte);
                 self.ctes.push(Cte {
                     name: cte.ctename.clone(),
-                    width,
+                    width: columns,
                 });
             }
         }
@@ -109,15 +109,16 @@ impl Rewriter<'_> {
         (width <= TARGETS_MAX).then_some(width)
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "unknown, so not told")]
     fn item_width(&self, item: &Node) -> Option<usize> {
         match item.node.as_ref()? {
-            NodeEnum::RangeVar(table) => match self.cte(table) {
-                Some(cte) => cte.width,
-                None => {
-                    let (relation, _) = self.relation(table).ok()?;
-                    Some(self.classified.visible_columns(relation).len())
+            NodeEnum::RangeVar(table) => {
+                if let Some(cte) = self.cte(table) {
+                    return cte.width;
                 }
-            },
+                let (relation, _) = self.relation(table).ok()?;
+                Some(self.classified.visible_columns(relation).len())
+            }
             NodeEnum::RangeTableSample(sample) => self.item_width(sample.relation.as_deref()?),
             NodeEnum::RangeSubselect(derived) => match &derived.subquery.as_ref()?.node {
                 Some(NodeEnum::SelectStmt(select)) => self.width(select),

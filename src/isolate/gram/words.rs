@@ -11,6 +11,7 @@ use std::ops::Range;
 use pg_query::protobuf::Token;
 
 use super::Rewritten;
+use super::edits::Gap;
 use crate::isolate::refusal::{Reason, Refusal};
 
 /// Deeper statements are refused. The tree of a statement is at most a few times as deep.
@@ -81,12 +82,12 @@ impl<'t> Words<'t> {
             .unwrap_or_default()
     }
 
-    /// Whether nothing stands between a word and the one before it.
-    pub(super) fn touches(&self, index: usize) -> bool {
+    /// What stands between a word and the one before it.
+    pub(super) fn gap(&self, index: usize) -> Gap {
         let before = index.checked_sub(1).and_then(|before| self.all.get(before));
         match (before, self.all.get(index)) {
-            (Some(before), Some(word)) => before.bytes.end == word.bytes.start,
-            (None, _) | (_, None) => false,
+            (Some(before), Some(word)) if before.bytes.end == word.bytes.start => Gap::None,
+            (None | Some(_), _) => Gap::Some,
         }
     }
 
@@ -99,6 +100,7 @@ impl<'t> Words<'t> {
     }
 
     /// The byte ranges of the statements, empty ones left out.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "a word within a statement")]
     pub(super) fn statements(&self) -> Vec<Range<usize>> {
         let mut found = Vec::new();
         let mut current: Option<Range<usize>> = None;
@@ -156,6 +158,10 @@ impl<'t> Words<'t> {
 
     /// The next word of one of these kinds, from here on, that is not within parentheses, brackets or
     /// CASE, and no name; or the end of what is around: a closing parenthesis or the text's end.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "not a word that is looked for"
+    )]
     pub(super) fn next_of(&self, from: usize, kinds: &[Token]) -> usize {
         let mut depth = 0_usize;
         for at in from..self.len() {
@@ -185,6 +191,10 @@ impl<'t> Words<'t> {
 
     /// A bound on how deeply the text's tree nests, found without recursion; an error if it is beyond
     /// what can be read safely.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "every other word counts as one that nests"
+    )]
     pub(super) fn nesting(&self) -> Rewritten<usize> {
         // Of each open group: the words that may nest into one another since the last separator, and
         // the joins and set operations, which nest over separators.
