@@ -322,12 +322,21 @@ impl Source<'_> {
 
 /// The tenant column's name in a refusal is the client's own word, not ours.
 fn as_written(mut refusal: Refusal, original: &str) -> Refusal {
-    if let (Reason::ColumnDoesNotExist { column }, Some(position)) =
+    let (Reason::ColumnDoesNotExist { column }, Some(position)) =
         (&mut refusal.reason, refusal.position)
-        && let Some(written) = original
-            .get(position..)
-            .and_then(|rest| rest.get(..column.len()))
-        && written.eq_ignore_ascii_case(column)
+    else {
+        return refusal;
+    };
+    let rest = original.get(position..).unwrap_or_default();
+    // A name in escapes is not ours to spell out.
+    let is_escaped = rest.starts_with("U&\"") || rest.starts_with("u&\"");
+    let length = if is_escaped {
+        rest.split_inclusive('"').take(2).map(str::len).sum()
+    } else {
+        column.len()
+    };
+    if let Some(written) = rest.get(..length)
+        && (is_escaped || written.eq_ignore_ascii_case(column))
     {
         written.clone_into(column);
     }

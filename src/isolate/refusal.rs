@@ -32,6 +32,11 @@ pub enum Reason {
         /// The function, such as `public.order_total`.
         function: String,
     },
+    /// A function that may run SQL out of the gate's sight, with a role that others use, too.
+    FunctionBeyondGate {
+        /// The function, as the client wrote it.
+        function: String,
+    },
     /// The two parsers do not read the same words.
     LexersDisagree,
     /// An operator outside `pg_catalog` that could take the place of a listed one.
@@ -151,6 +156,7 @@ impl Refusal {
             Reason::FunctionNotAllowed { .. } => "TN3001",
             Reason::OperatorNotAllowed { .. } => "TN3002",
             Reason::TypeNotAllowed { .. } => "TN3003",
+            Reason::FunctionBeyondGate { .. } => "TN3004",
             Reason::CommandNotAllowed { .. } => "TN4001",
             Reason::VariableNotAllowed { .. } => "TN4002",
             Reason::ConditionNotSilent { .. } => "TN5001",
@@ -177,6 +183,7 @@ impl Refusal {
             | Reason::SystemRelation { .. }
             | Reason::WriteNotAllowed { .. }
             | Reason::FunctionNotAllowed { .. }
+            | Reason::FunctionBeyondGate { .. }
             | Reason::OperatorNotAllowed { .. }
             | Reason::TypeNotAllowed { .. }
             | Reason::CommandNotAllowed { .. }
@@ -189,6 +196,10 @@ impl Refusal {
         match &self.reason {
             Reason::RelationNotAllowed { relation, closed } => Some(closed_hint(relation, *closed)),
             Reason::WriteNotAllowed { hazard, .. } => Some(hazard_hint(hazard)),
+            Reason::FunctionBeyondGate { .. } => Some(
+                "Give the tenant a server role of its own: user and password in its file."
+                    .to_owned(),
+            ),
             // What the system offers is reviewed by us, not by the operator.
             Reason::FunctionNotAllowed { function } if !function.contains('.') => None,
             Reason::FunctionNotAllowed { function } if function.starts_with("pg_catalog.") => None,
@@ -311,6 +322,12 @@ impl fmt::Display for Refusal {
             }
             Reason::ConstructNotSupported { construct } => {
                 write!(f, "{construct} is not supported")?;
+            }
+            Reason::FunctionBeyondGate { function } => {
+                write!(
+                    f,
+                    "function {function} is not allowed with a role that other tenants use"
+                )?;
             }
             Reason::FunctionNotAllowed { function } => {
                 write!(f, "function {function} is not allowed for tenants")?;

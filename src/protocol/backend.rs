@@ -114,6 +114,15 @@ pub fn read_parameter_status(body: &[u8]) -> Result<(String, String), Violation>
     Ok((name, value))
 }
 
+/// Whether a parameter of the server lets it read texts as Tenantry has read them.
+pub fn is_readable(name: &str, value: &str) -> bool {
+    match name {
+        "client_encoding" => value == "UTF8",
+        "standard_conforming_strings" => value == "on",
+        _ => true,
+    }
+}
+
 /// `ReadyForQuery`
 pub fn ready_for_query(buffer: &mut BytesMut, status: TransactionStatus) {
     message(buffer, b'Z', |body| {

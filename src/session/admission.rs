@@ -32,6 +32,11 @@ impl StatementId {
     pub fn name(self) -> String {
         format!("tenantry_{}", self.0)
     }
+
+    #[cfg(test)]
+    pub(super) fn test(number: u64) -> Self {
+        Self(number)
+    }
 }
 
 /// A Query or Parse message that was admitted whole. It serves every tenant.

@@ -153,7 +153,7 @@ impl ExpectedReplies {
 pub(super) fn undo_prepared(undo: Undo, prepared: &mut Prepared) -> Option<Undo> {
     match undo {
         Undo::Closed(id) => {
-            prepared.insert(id);
+            prepared.restore(id);
             None
         }
         Undo::Prepared(id) => {

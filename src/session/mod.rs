@@ -246,6 +246,13 @@ impl Session {
         state.custom_variables.is_subset(self.variables.custom())
     }
 
+    /// Whether a statement may leave something in the server's session that nobody has seen: what a
+    /// tenant's own functions and triggers do in its own database.
+    fn runs_code_unseen(&self) -> bool {
+        let rules = self.admission.as_ref().map(|admission| admission.rules());
+        matches!(rules, Some(Rules::Own(_)))
+    }
+
     /// A server connection begins to work for the client.
     pub fn attach(&mut self, state: ServerState) {
         let mut server = Attached {
@@ -258,16 +265,18 @@ impl Session {
             fresh: HashSet::new(),
         };
         let mut tasks = Vec::new();
+        let last = server.state.last_session;
+        if last.is_some_and(|last| last != self.identity.session) {
+            if self.runs_code_unseen() {
+                server.state.variables.clear();
+                tasks.push(Housekeeping::Reset);
+            } else {
+                // currval() and lastval() read what the last nextval() of the connection left.
+                tasks.push(Housekeeping::DiscardSequences);
+            }
+        }
         if let Some(task) = self.variables.task(&server.state.variables) {
             tasks.push(task);
-        }
-        if server
-            .state
-            .last_session
-            .is_some_and(|last| last != self.identity.session)
-        {
-            // currval() and lastval() read what the last nextval() of the connection left.
-            tasks.push(Housekeeping::DiscardSequences);
         }
         if !tasks.is_empty() {
             server.out.housekeeping(&tasks);

@@ -7,7 +7,7 @@ use super::expected::{Asker, Reply, Undo, undo_prepared};
 use super::{Condition, Session, Stage};
 use crate::protocol::Violation;
 use crate::protocol::backend::{
-    TransactionStatus, read_parameter_status, shorter_parameter_description,
+    TransactionStatus, is_readable, read_parameter_status, shorter_parameter_description,
 };
 use crate::protocol::error_response::{ErrorReport, ServerReport, visible};
 use crate::protocol::frame::{HEADER_BYTES, Header, SERVER_BYTES_MAX, header};
@@ -216,6 +216,10 @@ impl Session {
 
     fn on_parameter_status(&mut self, body: &[u8]) -> Result<Bytes, Violation> {
         let (name, value) = read_parameter_status(body)?;
+        if !is_readable(&name, &value) {
+            // What was admitted would not be what the server reads.
+            return Err(Violation::ServerTag(b'S'));
+        }
         let Some(server) = &mut self.server else {
             return Err(Violation::ServerTag(b'S'));
         };

@@ -57,6 +57,15 @@ impl Prepared {
         Some(oldest)
     }
 
+    /// One that was to go is there still: nothing goes for it, since nothing is sent.
+    pub fn restore(&mut self, id: StatementId) {
+        if !self.touch(id) {
+            self.clock += 1;
+            self.used.insert(id, self.clock);
+            self.order.insert(self.clock, id);
+        }
+    }
+
     /// Forgets one.
     pub fn remove(&mut self, id: StatementId) {
         if let Some(at) = self.used.remove(&id) {
@@ -72,5 +81,24 @@ impl Prepared {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.used.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_error_brings_back_drives_nothing_out() {
+        let mut prepared = Prepared::default();
+        let ids: Vec<StatementId> = (0..201).map(StatementId::test).collect();
+        let (last, first) = ids.split_last().unwrap();
+        assert!(first.iter().all(|id| prepared.insert(*id).is_none()));
+        // A Parse and the Close behind it, neither of which took place.
+        let evicted = prepared.insert(*last).unwrap();
+        prepared.restore(evicted);
+        prepared.remove(*last);
+        assert!(first.iter().all(|id| prepared.touch(*id)));
+        assert_eq!((prepared.len(), first.len()), (PREPARED_MAX, PREPARED_MAX));
     }
 }

@@ -16,7 +16,7 @@ use tokio::net::{TcpStream, UnixStream};
 use super::server::{Server, ServerKey};
 use crate::config::{Credentials, UpstreamAddress};
 use crate::net::stream::Stream;
-use crate::protocol::backend::read_parameter_status;
+use crate::protocol::backend::{is_readable, read_parameter_status};
 use crate::protocol::error_response::ServerReport;
 use crate::protocol::frame::{HEADER_BYTES, header};
 use crate::session::ServerState;
@@ -26,6 +26,17 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The most that one message of the handshake may hold.
 const HANDSHAKE_BYTES_MAX: usize = 64 * 1024;
+
+/// Settings that change what a text means, or what is sent without being asked for. The startup
+/// message outranks what a role or a database has for them.
+const PINNED: [(&str, &str); 6] = [
+    ("array_nulls", "on"),
+    ("backslash_quote", "safe_encoding"),
+    ("client_encoding", "UTF8"),
+    ("client_min_messages", "notice"),
+    ("standard_conforming_strings", "on"),
+    ("transform_null_equals", "off"),
+];
 
 /// A database on a server, and who to be there.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -113,10 +124,9 @@ async fn log_in(target: &Target) -> Result<Server, ConnectError> {
     let parameters = [
         ("user", target.credentials.user.as_str()),
         ("database", target.database.as_str()),
-        ("client_encoding", "UTF8"),
         ("application_name", "tenantry"),
     ];
-    frontend::startup_message(parameters, &mut login.output)?;
+    frontend::startup_message(parameters.into_iter().chain(PINNED), &mut login.output)?;
     login.flush().await?;
     login.authenticate(&target.credentials).await?;
     let mut state = ServerState::default();
@@ -135,6 +145,13 @@ async fn log_in(target: &Target) -> Result<Server, ConnectError> {
                 return Err(ConnectError::Protocol("an unexpected message after login"));
             }
         }
+    }
+    if !state
+        .parameters
+        .iter()
+        .all(|(name, value)| is_readable(name, value))
+    {
+        return Err(ConnectError::Protocol("the server reads texts differently"));
     }
     let key = key.map(|(process, secret)| ServerKey {
         address: target.address.clone(),

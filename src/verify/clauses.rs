@@ -211,6 +211,11 @@ impl Proof<'_> {
         self.optional(pair, "LIMIT or OFFSET")?;
         if let Some(original) = pair.0 {
             self.content(original);
+            if !is_count(original) {
+                // A negative number is an error, and when it comes is up to the rows around it.
+                let loud = super::silent::loud("a LIMIT or OFFSET that may be negative", original);
+                self.level()?.loud_content.get_or_insert(loud);
+            }
             if let Some(NodeEnum::ParamRef(parameter)) = &original.node {
                 let untyped = self.parameter(*parameter)?.untyped;
                 self.use_as(untyped, oid::INT8);
@@ -223,8 +228,8 @@ impl Proof<'_> {
     pub(super) fn locking(&mut self, pair: Pair<'_, Vec<Node>>) -> Checked {
         unchanged(pair, "FOR UPDATE")?;
         let level = self.level()?;
-        for clause in pair.0 {
-            let Some(NodeEnum::LockingClause(clause)) = &clause.node else {
+        for node in pair.0 {
+            let Some(NodeEnum::LockingClause(clause)) = &node.node else {
                 return Err(differs("FOR UPDATE"));
             };
             let pg::LockingClause {
@@ -232,6 +237,8 @@ impl Proof<'_> {
                 strength: _,
                 wait_policy: _,
             } = clause;
+            let loud = super::silent::loud("FOR UPDATE or its kin", node);
+            level.loud_content.get_or_insert(loud);
             let named = |item: &Item| {
                 locked_rels.iter().any(|locked| match &locked.node {
                     Some(NodeEnum::RangeVar(locked)) => {
@@ -251,5 +258,17 @@ impl Proof<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// Whether a LIMIT or OFFSET is a number, or none.
+fn is_count(node: &Node) -> bool {
+    use pg::a_const::Val;
+    match &node.node {
+        Some(NodeEnum::AConst(constant)) => {
+            constant.isnull
+                || matches!(&constant.val, Some(Val::Ival(pg::Integer { ival })) if *ival >= 0)
+        }
+        Some(_) | None => false,
     }
 }

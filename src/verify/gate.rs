@@ -18,7 +18,7 @@ use pg_query::protobuf::{
 };
 use pg_query::{NodeEnum, ParserOptions};
 
-use super::VerifiedStatement;
+use super::{VerifiedStatement, called};
 use crate::isolate::kind::{Kind, SetScope, TransactionCommand};
 use crate::isolate::refusal::{Reason, Refusal};
 
@@ -173,6 +173,22 @@ impl<'a> Words<'a> {
         })
     }
 
+    /// Whether no word is among them that writes, or that makes something which could.
+    fn only_read(&self) -> bool {
+        !self.tokens.iter().any(|token| {
+            matches!(
+                token.token(),
+                Token::Alter
+                    | Token::Create
+                    | Token::DeleteP
+                    | Token::Insert
+                    | Token::Into
+                    | Token::Merge
+                    | Token::Update
+            )
+        })
+    }
+
     fn says(&self, names: &[&str]) -> bool {
         self.identifiers()
             .any(|name| name.is_ok_and(|name| is_listed(&name, names)))
@@ -184,7 +200,7 @@ fn span(token: &ScanToken) -> Range<usize> {
 }
 
 /// Whether a name is in a list, in which a `*` at the end of an entry stands for any ending.
-fn is_listed(name: &str, list: &[&str]) -> bool {
+pub(super) fn is_listed(name: &str, list: &[&str]) -> bool {
     list.iter().any(|entry| match entry.strip_suffix('*') {
         Some(beginning) => name.starts_with(beginning),
         None => name == *entry,
@@ -263,6 +279,16 @@ fn classify(node: &NodeEnum, words: &Words<'_>, reach: Reach) -> Result<Kind, Re
                 });
             }
         }
+    }
+    if words.says(&["pg_settings"]) && !words.only_read() {
+        // A rule of that view sets variables.
+        return Err(Reason::RelationNotAllowed {
+            relation: "pg_settings".to_owned(),
+            closed: crate::tenant::Closed::Denied,
+        });
+    }
+    if reach == Reach::BorrowedRole {
+        called::only_known(node)?;
     }
     let kind = match node {
         NodeEnum::TransactionStmt(statement) => transaction(statement)?,
@@ -548,6 +574,13 @@ mod tests {
             "SELECT set_config('role', 'other', false)",
             "SELECT set_config(name, 'other', false) FROM t",
             "DO $$ BEGIN END $$",
+            "SELECT * FROM exec_sql('SELECT query FROM pg_stat_activity')",
+            "SELECT CASE WHEN true THEN app.exec_sql('') END FROM t WINDOW w AS (ORDER BY 1)",
+            "INSERT INTO t VALUES (1) ON CONFLICT (a) DO UPDATE SET b = exec_sql('')",
+            "ALTER TABLE t ALTER a SET DEFAULT exec_sql('')",
+            "UPDATE pg_settings SET setting = 'off' WHERE name = 'standard_conforming_strings'",
+            "CREATE VIEW v AS SELECT * FROM pg_settings",
+            "WITH w AS (UPDATE pg_settings SET setting = 'off') SELECT 1",
             "ALTER ROLE app PASSWORD 'x'",
             "ALTER SYSTEM SET work_mem = 1",
             "SET ROLE other",
@@ -588,6 +621,11 @@ mod tests {
             ("CREATE TEMP TABLE t (a int)", vec![Kind::Pins]),
             ("CREATE TABLE t (a int)", vec![Kind::Data]),
             ("SELECT 1 INTO TEMP t", vec![Kind::Pins]),
+            ("SELECT setting FROM pg_settings", vec![Kind::Data]),
+            (
+                "SELECT lower(a), pg_catalog.now(), gen_salt('bf'), coalesce(a, b) FROM t",
+                vec![Kind::Data],
+            ),
             ("DISCARD ALL", vec![Kind::ClearsSession]),
             ("INSERT INTO t VALUES ($1)", vec![Kind::Data]),
             (";;", vec![]),

@@ -25,6 +25,7 @@
 //! 3. Every field of every node is compared or refused: nodes are taken apart without `..`.
 
 mod bare;
+mod called;
 mod clauses;
 mod comparison;
 mod constants;

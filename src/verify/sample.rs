@@ -9,6 +9,7 @@ use pg_query::{Node, NodeEnum};
 use super::from::Side;
 use super::proof::{Checked, Proof, anywhere, both, differs, path, unchanged, unsupported};
 use super::scope::Exposed;
+use crate::isolate::refusal::Reason;
 
 impl Proof<'_> {
     /// Compares a sample of a table with what is sent for it: a sample of a shared table, or a fence
@@ -29,6 +30,11 @@ impl Proof<'_> {
             _ => return Err(wrong()),
         };
         self.sample(original, &sent)?;
+        // Its arguments are looked at when rows are asked for.
+        self.level()?.loud_content.get_or_insert_with(|| {
+            let what = "TABLESAMPLE".to_owned();
+            Reason::ConditionNotSilent { what }.into()
+        });
         match original.relation.as_ref().map(|table| &table.node) {
             Some(Some(NodeEnum::RangeVar(table))) => {
                 self.range_variable(table, &rest, Side::Fenced)

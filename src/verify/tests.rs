@@ -315,7 +315,7 @@ fn deep_statements_are_refused_without_harm() {
             format!("SELECT 1 WHERE true{}", " OR true".repeat(5_000)),
             false,
         ),
-        (format!("VALUES (1){}", ", (1)".repeat(5_000)), false),
+        (format!("SELECT 1{}", ", 1".repeat(1_600)), false),
     ] {
         let code = outcome(&text, &text, &[]).map(|_| ()).map_err(|r| r.code());
         let start: String = text.chars().take(40).collect();

@@ -11,6 +11,7 @@ use super::scope::{Extent, Output, opaque_column, silent_column};
 use super::select::renamed;
 use super::types::{self, Column, Value};
 use crate::catalog::oid;
+use crate::isolate::refusal::Reason;
 
 impl Proof<'_> {
     /// Compares WITH, and makes its queries visible.
@@ -90,9 +91,18 @@ impl Proof<'_> {
             .and_then(|cte| cte.output.as_ref());
         if let Some(known) = known {
             // Conditions are not pushed into a recursive query.
+            // Rows are compared with one another as records, which not all types can be.
+            let loud = (!added.is_empty()).then(|| {
+                let what = "SEARCH or CYCLE".to_owned();
+                Reason::ConditionNotSilent { what }.into()
+            });
             let mut columns = known.columns.clone();
             columns.extend(added);
-            return Ok(Output { columns, ..output });
+            return Ok(Output {
+                columns,
+                loud: output.loud.clone().or(loud),
+                ..output
+            });
         }
         if !added.is_empty() {
             return Err(unsupported("SEARCH or CYCLE of this query"));

@@ -10,6 +10,7 @@ mod messages;
 mod proxy;
 mod raw;
 mod sessions;
+mod settings;
 mod shared;
 
 use libtest_mimic::Trial;
@@ -19,6 +20,7 @@ pub fn trials() -> Vec<Trial> {
     [
         messages::trials(),
         sessions::trials(),
+        settings::trials(),
         shared::trials(),
         faults::trials(),
     ]
