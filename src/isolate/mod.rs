@@ -188,6 +188,7 @@ fn again(reason: &Reason) -> Again {
         | Reason::RelationDoesNotExist { .. } => Again::Perhaps,
         Reason::CommandNotAllowed { .. }
         | Reason::ConditionNotSilent { .. }
+        | Reason::FunctionBeyondGate { .. }
         | Reason::OperatorNotAllowed { .. }
         | Reason::ParameterNumber
         | Reason::RelationNotAllowed { .. }
