@@ -133,7 +133,8 @@ fn a_user_cannot_take_part() {
     );
 }
 
-fn read(database: &Database) -> Result<Catalog, IntrospectError> {
+/// Reads a database's catalog as the superuser.
+pub fn read(database: &Database) -> Result<Catalog, IntrospectError> {
     let upstream = Upstream {
         name: "main".to_owned(),
         address: UpstreamAddress::Tcp {

@@ -35,6 +35,10 @@ pub fn trials() -> Vec<Trial> {
             rewrite_shows_both_statements,
         ),
         trial(
+            "cli::rewrite_shows_an_admins_statement",
+            rewrite_shows_an_admins_statement,
+        ),
+        trial(
             "cli::the_picture_in_the_readme_is_true",
             the_picture_in_the_readme_is_true,
         ),
@@ -94,6 +98,45 @@ fn rewrite_shows_both_statements() {
     assert_eq!(shown["statements"][0]["original"], "SELECT id FROM orders");
     assert_eq!(shown["statements"][0]["rewritten"], lines[3]);
     assert_eq!(shown["statements"].as_array().unwrap().len(), 2);
+}
+
+fn rewrite_shows_an_admins_statement() {
+    let catalog = crate::support::case_file("catalog.json");
+    let ask = |options: &[&str], sql: &str| {
+        let folder = directory("shared", free_port());
+        let fixed = [
+            "rewrite",
+            "--catalog",
+            path(&catalog),
+            "--config",
+            path(folder.path()),
+        ];
+        tenantry(&[&fixed[..], options, &[sql]].concat())
+    };
+    let ran = ask(&["--grant", "inc-1"], "SELECT * FROM settings");
+    assert_eq!(ran.code, FINE, "{}", ran.err);
+    let lines: Vec<&str> = ran.out.lines().collect();
+    assert_eq!(lines[2], "-- grant inc-1");
+    let test = "settings.tenant_id OPERATOR(pg_catalog.=) ANY('{7}'::pg_catalog.int4[])";
+    assert!(lines[3].ends_with(test), "{lines:?}");
+    let refused = ask(&["--grant", "inc-1"], "SELECT id FROM orders");
+    assert_eq!(refused.code, FINDINGS);
+    assert!(refused.err.contains("[TN6002]"), "{}", refused.err);
+    let view = ask(
+        &["--grant", "inc-2", "--tenant", "acme"],
+        "SELECT * FROM settings",
+    );
+    let test = "settings.tenant_id OPERATOR(pg_catalog.=) '7'::pg_catalog.int4";
+    assert!(view.out.contains(test), "{} {}", view.out, view.err);
+    for wrong in [
+        &["--grant", "inc-1", "--tenant", "acme"][..],
+        &["--grant", "inc-2"],
+        &["--grant", "inc-3"],
+        &["--grant", "inc-1", "--upstream", "other"],
+        &[],
+    ] {
+        assert_eq!(ask(wrong, "SELECT 1").code, WRONG_USE, "{wrong:?}");
+    }
 }
 
 fn the_picture_in_the_readme_is_true() {
@@ -165,12 +208,23 @@ fn directory(database: &str, server: u16) -> tempfile::TempDir {
         "tenants/acme.toml",
         "isolation = \"shared\"\nupstream = \"main\"\nkey = 7\n",
     );
+    for (name, more) in [("inc-1", ""), ("inc-2", "as_tenant = true\n")] {
+        write(
+            &format!("grants/{name}.toml"),
+            &format!(
+                "who = [\"anna\"]\nreason = \"x\"\napproved_by = \"y\"\ntenants = \"*\"\n\
+                 tables = [\"public.settings\"]\nverbs = [\"select\"]\n\
+                 expires = 2099-01-01T00:00:00Z\n{more}"
+            ),
+        );
+    }
     write(
         "tenantry.toml",
         &format!(
             "[listen]\naddress = [\"127.0.0.1:1\"]\n[[upstream]]\nname = \"main\"\n\
              address = \"127.0.0.1:{server}\"\ndatabase = \"{database}\"\nuser = \"postgres\"\n\
-             password = {{ file = \"password\" }}\n"
+             password = {{ file = \"password\" }}\n\
+             [[login]]\nname = \"anna\"\npassword = {{ file = \"password\" }}\nrole = \"admin\"\n"
         ),
     );
     folder

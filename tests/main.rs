@@ -34,6 +34,7 @@ mod cli;
 mod config;
 mod differential;
 mod fixture;
+mod grants;
 mod isolate;
 mod mutants;
 mod registry;

@@ -168,6 +168,18 @@ impl Catalog {
             .filter(move |relation| relation.parents.contains(parent))
     }
 
+    /// The foreign keys that refer to a relation, with the relations that they are on.
+    pub fn referring<'a>(
+        &'a self,
+        parent: &'a RelationName,
+    ) -> impl Iterator<Item = (&'a Relation, &'a ForeignKey)> {
+        self.relations.iter().flat_map(move |relation| {
+            let keys = relation.foreign_keys.iter();
+            keys.filter(move |key| key.references == *parent)
+                .map(move |key| (relation, key))
+        })
+    }
+
     /// The relations by name, for quick look-ups.
     pub fn by_name(&self) -> BTreeMap<&RelationName, &Relation> {
         self.relations

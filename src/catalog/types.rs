@@ -66,6 +66,14 @@ pub mod oid {
     pub const FLOAT8: Oid = 701;
     /// `unknown`: the type of an untyped literal.
     pub const UNKNOWN: Oid = 705;
+    /// `_int2`: arrays of `int2`.
+    pub const INT2_ARRAY: Oid = 1005;
+    /// `_int4`
+    pub const INT4_ARRAY: Oid = 1007;
+    /// `_text`
+    pub const TEXT_ARRAY: Oid = 1009;
+    /// `_int8`
+    pub const INT8_ARRAY: Oid = 1016;
     /// `bpchar`, which SQL calls `character(n)`.
     pub const BPCHAR: Oid = 1042;
     /// `varchar`
@@ -84,6 +92,8 @@ pub mod oid {
     pub const NUMERIC: Oid = 1700;
     /// `uuid`
     pub const UUID: Oid = 2950;
+    /// `_uuid`
+    pub const UUID_ARRAY: Oid = 2951;
     /// `jsonb`
     pub const JSONB: Oid = 3802;
 }

@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 use super::{Environment, Outcome, Terminal, block_on};
 use crate::admitted::Admitted;
 use crate::catalog::Catalog;
-use crate::config::{self, Config, Effect, Isolation, MissingSecret, Object, Upstream};
-use crate::isolate::refusal::Refusal;
+use crate::config::{self, Config, Effect, Isolation, MissingSecret, Object, Tenant, Upstream};
+use crate::isolate::refusal::{Reason, Refusal};
 use crate::isolate::{isolate, prepare};
-use crate::tenant::{Classified, TenantId, TenantKey};
+use crate::tenant::{Classified, Scope, TenantId, TenantKey};
 use crate::upstream::introspect;
 
 #[derive(Args, Debug)]
@@ -22,8 +22,14 @@ pub(super) struct Rewrite {
     #[command(flatten)]
     environment: Environment,
     /// The tenant whose session it is.
+    #[arg(long, value_name = "NAME", required_unless_present = "grant")]
+    tenant: Option<String>,
+    /// The grant that an admin has taken; with --tenant where it shows what one tenant sees.
     #[arg(long, value_name = "NAME")]
-    tenant: String,
+    grant: Option<String>,
+    /// The upstream that the admin is connected to, where the grant reaches several.
+    #[arg(long, value_name = "NAME", requires = "grant")]
+    upstream: Option<String>,
     /// A file that `tenantry catalog` wrote; without it, the tenant's upstream is asked.
     #[arg(long, value_name = "FILE")]
     catalog: Option<PathBuf>,
@@ -51,14 +57,14 @@ struct Stopped {
 
 impl Rewrite {
     pub(super) fn run(&self, terminal: &mut Terminal<'_>) -> io::Result<Outcome> {
-        let (classified, key) = match self.prepare()? {
+        let session = match self.prepare()? {
             Ok(prepared) => prepared,
             Err(stopped) => {
                 writeln!(terminal.err, "tenantry: {}", stopped.message)?;
                 return Ok(stopped.outcome);
             }
         };
-        match rewritten(&self.sql, &classified, &key) {
+        match session.rewritten(&self.sql) {
             Ok(statements) if self.json => {
                 let statements: Vec<Value> = statements.iter().map(Rewritten::json).collect();
                 writeln!(terminal.out, "{}", json!({ "statements": statements }))?;
@@ -67,11 +73,7 @@ impl Rewrite {
             Ok(statements) => {
                 for statement in statements {
                     writeln!(terminal.out, "-- original\n{}", statement.original)?;
-                    writeln!(
-                        terminal.out,
-                        "-- tenant {}\n{}",
-                        self.tenant, statement.literal
-                    )?;
+                    writeln!(terminal.out, "-- {}\n{}", session.title, statement.literal)?;
                 }
                 Ok(Outcome::Fine)
             }
@@ -86,14 +88,14 @@ impl Rewrite {
         }
     }
 
-    /// The classified tables and the tenant's key.
-    fn prepare(&self) -> io::Result<Result<(Classified, TenantKey), Stopped>> {
+    /// What decides on the statements, and whose they are.
+    fn prepare(&self) -> io::Result<Result<Session, Stopped>> {
         let missing = match &self.catalog {
             Some(_) => MissingSecret::Warning,
             None => MissingSecret::Fault,
         };
         let config = config::load(&self.environment.config, missing);
-        let (upstream, key) = match shared_tenant(&config, &self.tenant) {
+        let (upstream, actor) = match self.actor(&config) {
             Ok(found) => found,
             Err(stopped) => return Ok(Err(stopped)),
         };
@@ -109,42 +111,140 @@ impl Rewrite {
                 }
             },
         };
-        let key = key.clone();
-        Ok(Ok((Classified::new(catalog, config.policy), key)))
+        let classified = Classified::new(catalog, config.policy.clone());
+        Ok(Ok(match actor {
+            Actor::Admin(scope) => Session {
+                title: format!("grant {}", scope.grant),
+                classified: classified.under(scope),
+                key: None,
+            },
+            Actor::Tenant { name, key } => Session {
+                title: format!("tenant {name}"),
+                classified,
+                key: Some(key),
+            },
+        }))
     }
+
+    /// Whose session it is, and on which upstream.
+    fn actor<'a>(&self, config: &'a Config) -> Result<(&'a Upstream, Actor), Stopped> {
+        match (&self.grant, &self.tenant) {
+            (None, Some(tenant)) => {
+                let (upstream, _, key) = shared_tenant(config, tenant)?;
+                let (name, key) = (tenant.clone(), key.clone());
+                Ok((upstream, Actor::Tenant { name, key }))
+            }
+            (Some(grant), tenant) => self.admin(config, grant, tenant.as_deref()),
+            (None, None) => Err(wrong_use("a tenant or a grant must be named".to_owned())),
+        }
+    }
+
+    fn admin<'a>(
+        &self,
+        config: &'a Config,
+        name: &str,
+        tenant: Option<&str>,
+    ) -> Result<(&'a Upstream, Actor), Stopped> {
+        let its_own = Object::Grant(name.to_owned());
+        let grant = config
+            .grants
+            .get(name)
+            .ok_or_else(|| not_usable(config, &format!("there is no grant {name}"), &its_own))?;
+        if let Some(tenant) = tenant {
+            let (upstream, id, key) = shared_tenant(config, tenant)?;
+            let scope = grant.scope_as(id, key).ok_or_else(|| {
+                wrong_use(format!("grant {name} is not for what tenant {tenant} sees"))
+            })?;
+            return Ok((upstream, Actor::Admin(scope)));
+        }
+        let reached = config.upstreams.values().filter(|upstream| {
+            let wanted = self.upstream.as_ref().is_none_or(|it| *it == upstream.name);
+            let mut tenants = shared_tenants(config, upstream).into_iter();
+            wanted && tenants.any(|(tenant, _)| grant.tenants.contains(tenant))
+        });
+        match reached.collect::<Vec<_>>().as_slice() {
+            [upstream] => {
+                let scope = grant
+                    .scope(shared_tenants(config, upstream))
+                    .ok_or_else(|| {
+                        wrong_use(format!(
+                            "grant {name} shows what one tenant sees: --tenant NAME"
+                        ))
+                    })?;
+                Ok((*upstream, Actor::Admin(scope)))
+            }
+            [] => Err(wrong_use(format!(
+                "grant {name} reaches no shared tables there"
+            ))),
+            [..] => Err(wrong_use(format!(
+                "grant {name} reaches several upstreams: --upstream NAME"
+            ))),
+        }
+    }
+}
+
+/// Whose a session is.
+enum Actor {
+    /// An admin's, under a grant.
+    Admin(Scope),
+    /// A tenant's.
+    Tenant { name: String, key: TenantKey },
+}
+
+/// What decides on statements.
+struct Session {
+    title: String,
+    classified: Classified,
+    key: Option<TenantKey>,
+}
+
+fn wrong_use(message: String) -> Stopped {
+    Stopped {
+        message,
+        outcome: Outcome::WrongUse,
+    }
+}
+
+/// Says which faults are to blame for an object that is not there.
+fn not_usable(config: &Config, message: &str, object: &Object) -> Stopped {
+    let of_all = |effect: &Effect| match effect {
+        Effect::StopsEverything | Effect::Stops(Object::Upstream(_)) => true,
+        Effect::NotSupportedYet(other) | Effect::Stops(other) => other == object,
+        Effect::Nothing => false,
+    };
+    let faults = config.faults.iter().filter(|fault| of_all(&fault.effect));
+    let faults: Vec<String> = faults.map(ToString::to_string).collect();
+    let message = format!("{message}\n{}", faults.join("\n"));
+    wrong_use(message.trim_end().to_owned())
+}
+
+/// The tenants of an upstream's shared tables.
+fn shared_tenants<'a>(
+    config: &'a Config,
+    upstream: &Upstream,
+) -> Vec<(&'a TenantId, &'a TenantKey)> {
+    let of = |tenant: &'a Tenant| match &tenant.isolation {
+        Isolation::Shared { upstream: own, key } if *own == upstream.name => {
+            Some((&tenant.id, key))
+        }
+        Isolation::Shared { .. } | Isolation::Database { .. } => None,
+    };
+    config.tenants.values().filter_map(of).collect()
 }
 
 /// The upstream and the key of a tenant whose statements are rewritten.
 fn shared_tenant<'a>(
     config: &'a Config,
     name: &str,
-) -> Result<(&'a Upstream, &'a TenantKey), Stopped> {
-    let wrong_use = |message| Stopped {
-        message,
-        outcome: Outcome::WrongUse,
-    };
+) -> Result<(&'a Upstream, &'a TenantId, &'a TenantKey), Stopped> {
+    let object = Object::Tenant(name.to_owned());
     let tenant = TenantId::parse(name)
         .ok()
         .and_then(|id| config.tenants.get(&id))
-        .ok_or_else(|| {
-            let its_own = Effect::Stops(Object::Tenant(name.to_owned()));
-            let of_all = |effect: &Effect| match effect {
-                Effect::StopsEverything | Effect::Stops(Object::Upstream(_)) => true,
-                Effect::NotSupportedYet(object) => *object == Object::Tenant(name.to_owned()),
-                Effect::Nothing | Effect::Stops(_) => *effect == its_own,
-            };
-            let faults = config.faults.iter().filter(|fault| of_all(&fault.effect));
-            let faults: Vec<String> = faults.map(ToString::to_string).collect();
-            let faults = faults.join("\n");
-            wrong_use(
-                format!("tenant {name} is not served\n{faults}")
-                    .trim_end()
-                    .to_owned(),
-            )
-        })?;
+        .ok_or_else(|| not_usable(config, &format!("tenant {name} is not served"), &object))?;
     let upstream = tenant.isolation.upstream();
     match (&tenant.isolation, config.upstreams.get(upstream)) {
-        (Isolation::Shared { key, .. }, Some(upstream)) => Ok((upstream, key)),
+        (Isolation::Shared { key, .. }, Some(upstream)) => Ok((upstream, &tenant.id, key)),
         (Isolation::Shared { .. }, None) => {
             Err(wrong_use(format!("upstream {upstream} is not served")))
         }
@@ -154,31 +254,33 @@ fn shared_tenant<'a>(
     }
 }
 
-fn rewritten(
-    sql: &str,
-    classified: &Classified,
-    key: &TenantKey,
-) -> Result<Vec<Rewritten>, Refusal> {
-    let isolated = isolate(sql.as_bytes(), &[], classified)?;
-    let prepared = prepare(sql.as_bytes(), &[], classified)?;
-    let pairs = prepared.into_iter().zip(isolated);
-    pairs
-        .map(|(prepared, isolated)| {
-            let (literal, parameter) = match &isolated.admitted {
-                Admitted::Isolated(statement) => {
-                    (statement.with_tenant(key)?, statement.text().to_owned())
-                }
-                Admitted::Bypassed(statement) => {
-                    (statement.text().to_owned(), statement.text().to_owned())
-                }
-            };
-            Ok(Rewritten {
-                original: prepared.original,
-                literal,
-                parameter,
+impl Session {
+    fn rewritten(&self, sql: &str) -> Result<Vec<Rewritten>, Refusal> {
+        let isolated = isolate(sql.as_bytes(), &[], &self.classified)?;
+        let prepared = prepare(sql.as_bytes(), &[], &self.classified)?;
+        let pairs = prepared.into_iter().zip(isolated);
+        pairs
+            .map(|(prepared, isolated)| {
+                let (literal, parameter) = match (&isolated.admitted, &self.key) {
+                    (Admitted::Isolated(statement), Some(key)) => {
+                        (statement.with_tenant(key)?, statement.text())
+                    }
+                    (Admitted::Isolated(_), None) => {
+                        let what = "a scope".to_owned();
+                        return Err(Reason::Unproved { what }.into());
+                    }
+                    (Admitted::Bypassed(statement), _) => {
+                        (statement.with_scope()?, statement.text())
+                    }
+                };
+                Ok(Rewritten {
+                    original: prepared.original,
+                    literal,
+                    parameter: parameter.to_owned(),
+                })
             })
-        })
-        .collect()
+            .collect()
+    }
 }
 
 impl Rewritten {

@@ -33,8 +33,10 @@ pub use fault::{Effect, Fault, Object, Place};
 pub use secret::{ScramVerifier, Secret};
 pub use types::{
     Config, Credentials, Isolation, Limits, Listen, Login, LoginRole, LoginSecret, Pool, PoolMode,
-    Tenant, TenantSet, TenantState, Upstream, UpstreamAddress,
+    Tenant, TenantState, Upstream, UpstreamAddress,
 };
+
+pub use crate::tenant::TenantSet;
 
 use environment::Environment;
 

@@ -9,7 +9,7 @@ use super::fault::{Effect, Fault, Object, Place};
 use super::server::{self, Server};
 use super::table::{Context, Findings, Placed, Source, Table};
 use super::tenants::Draft;
-use super::types::{Config, Tenant, Upstream, UpstreamAddress};
+use super::types::{Config, Login, LoginRole, Tenant, Upstream, UpstreamAddress};
 use super::{grants, policy, tenants};
 use crate::tenant::{Policy, TenantId, TenantKey};
 
@@ -29,9 +29,10 @@ pub(super) fn read(directory: &Path, environment: &Environment<'_>) -> Config {
     });
     let policy = files.policy();
     let tenants = files.tenants(environment);
-    files.grants();
+    let grants = files.grants();
     if let Some(server) = &server {
         check_names(server, &tenants, &findings);
+        check_grants(server, &tenants, &grants, &findings);
         check_upstreams(server, &tenants, &findings);
         check_databases(server, &tenants, &findings);
         check_keys(server, &tenants, &findings);
@@ -61,6 +62,7 @@ pub(super) fn read(directory: &Path, environment: &Environment<'_>) -> Config {
         upstreams,
         logins: usable(server.logins, &stopped, Object::Login, |it| it.login),
         policy,
+        grants: usable(grants, &stopped, Object::Grant, |it| it.grant),
         faults,
         warnings,
     }
@@ -225,11 +227,14 @@ impl Files<'_> {
         declared
     }
 
-    fn grants(&self) {
+    fn grants(&self) -> BTreeMap<String, grants::Declared> {
+        let mut grants = BTreeMap::new();
         for (name, file) in self.listed(Path::new("grants")) {
             let effect = Effect::Stops(Object::Grant(name.clone()));
-            self.one(&file, &effect, |table| grants::read(table, &name));
+            let declared = self.one(&file, &effect, |table| grants::read(table, &name));
+            grants.insert(name, declared.unwrap_or_default());
         }
+        grants
     }
 
     /// The TOML files of a folder, by the stem of their names. Other files are somebody's notes.
@@ -328,6 +333,60 @@ fn check_names(server: &Server, tenants: &[Declared], findings: &Findings) {
                 let message = format!("\"{}\" is a host name of {other}, too", host.value);
                 let remedy = "A host name stands for one tenant.";
                 findings.add(tenant.fault(&host.place, message, remedy));
+            }
+        }
+    }
+}
+
+/// A grant is for admins, and over tenants that are there: a name that is misspelt allows something else.
+fn check_grants(
+    server: &Server,
+    tenants: &[Declared],
+    grants: &BTreeMap<String, grants::Declared>,
+    findings: &Findings,
+) {
+    let names: BTreeSet<&str> = tenants.iter().map(|tenant| tenant.name.as_str()).collect();
+    for (grant, declared) in grants {
+        let fault = |place: &Place, message: String, remedy: String| {
+            findings.add(Fault {
+                place: place.clone(),
+                message,
+                remedy,
+                effect: Effect::Stops(Object::Grant(grant.clone())),
+            });
+        };
+        for login in &declared.who {
+            let name = &login.value;
+            match server.logins.get(name).map(|known| &known.login) {
+                None => fault(
+                    &login.place,
+                    format!("there is no login \"{name}\""),
+                    format!(
+                        "Add it to tenantry.toml: [[login]] name = \"{name}\", role = \"admin\"."
+                    ),
+                ),
+                Some(Some(Login {
+                    role: LoginRole::Application { .. },
+                    ..
+                })) => fault(
+                    &login.place,
+                    format!("login \"{name}\" is no admin"),
+                    "Only a login with role = \"admin\" can take a grant.".to_owned(),
+                ),
+                // A login with a fault of its own is not there to take it.
+                Some(Some(_) | None) => {}
+            }
+        }
+        for tenant in &declared.tenants {
+            if !names.contains(tenant.value.as_str()) {
+                fault(
+                    &tenant.place,
+                    format!("there is no tenant \"{}\"", tenant.value),
+                    match TenantId::parse(&tenant.value) {
+                        Ok(id) => format!("Add tenants/{id}.toml, or leave it out."),
+                        Err(error) => format!("It cannot be one: {error}."),
+                    },
+                );
             }
         }
     }

@@ -11,11 +11,10 @@ use super::fault::Object;
 use super::secret::ScramVerifier;
 use super::table::{Placed, Table};
 use super::types::{
-    Credentials, Listen, Login, LoginRole, LoginSecret, Pool, PoolMode, TenantSet, Upstream,
-    UpstreamAddress,
+    Credentials, Listen, Login, LoginRole, LoginSecret, Pool, PoolMode, Upstream, UpstreamAddress,
 };
 use super::values::{DURATION, duration, upstream_address};
-use crate::tenant::TenantId;
+use crate::tenant::{TenantId, TenantSet};
 
 /// What the file says. Objects with a fault are among the declared names, but have no value.
 #[derive(Debug)]
@@ -273,19 +272,13 @@ fn login(mut table: Table<'_>, name: &str, environment: &Environment<'_>) -> Dec
         None => Some(Listed::Some(Vec::new())),
     };
     match (&admin, &tenants) {
-        (Some(_), None) => {
-            table.no_effect(
-                "role",
-                "the escape hatch: an admin reads nothing without a grant",
-            );
-        }
+        (Some(_), None) | (None, Some(_)) => {}
         (Some(admin), Some(_)) => table.fault(
             admin.place.clone(),
             "an admin has no tenants",
             "Leave out either role or tenants.",
         ),
         (None, None) => table.demand("tenants", "tenants = \"*\" or tenants = [\"acme\"]"),
-        (None, Some(_)) => {}
     }
     if table.flag("may_switch").is_some_and(|may| may.value) {
         table.no_effect(

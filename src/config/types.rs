@@ -1,13 +1,14 @@
 //! What the files say, once they are understood.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::fault::Fault;
 use super::secret::{ScramVerifier, Secret};
-use crate::tenant::{Policy, TenantId, TenantKey};
+use crate::bypass::Grant;
+use crate::tenant::{Policy, TenantId, TenantKey, TenantSet};
 
 /// One environment.
 #[derive(Clone, Debug)]
@@ -26,6 +27,8 @@ pub struct Config {
     pub policy: Policy,
     /// The tenants; suspended ones are among them, stopped ones are not.
     pub tenants: BTreeMap<TenantId, Tenant>,
+    /// Leave to use the escape hatch, by name; those that are not yet or no longer valid, too.
+    pub grants: BTreeMap<String, Grant>,
     /// What is wrong, and what it stops.
     pub faults: Vec<Fault>,
     /// What is not as it may seem, but stops nothing.
@@ -111,25 +114,6 @@ pub enum LoginSecret {
     Password(Secret),
     /// `scram`: a stored verifier.
     Scram(ScramVerifier),
-}
-
-/// The tenants that a login may be.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum TenantSet {
-    /// `"*"`: every tenant that is configured.
-    All,
-    /// These.
-    Listed(BTreeSet<TenantId>),
-}
-
-impl TenantSet {
-    /// Whether the tenant is one of them.
-    pub fn contains(&self, tenant: &TenantId) -> bool {
-        match self {
-            Self::All => true,
-            Self::Listed(tenants) => tenants.contains(tenant),
-        }
-    }
 }
 
 /// What a login is for.

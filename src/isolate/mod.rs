@@ -5,7 +5,8 @@
 //!
 //! # Invariants
 //! 1. A message of several statements is admitted whole or not at all.
-//! 2. Nothing here holds a tenant's key: a result serves every tenant of the same catalog.
+//! 2. Nothing here holds a tenant's key: a result serves every tenant of the same catalog. An admin's is
+//!    made under the scope of a grant, bears its keys, and serves nobody else.
 
 mod gram;
 pub mod kind;
@@ -189,6 +190,7 @@ fn again(reason: &Reason) -> Again {
         Reason::CommandNotAllowed { .. }
         | Reason::ConditionNotSilent { .. }
         | Reason::FunctionBeyondGate { .. }
+        | Reason::Grant(_)
         | Reason::OperatorNotAllowed { .. }
         | Reason::ParameterNumber
         | Reason::RelationNotAllowed { .. }
@@ -266,7 +268,8 @@ fn first_words(text: &str) -> String {
     word.unwrap_or_default().to_ascii_uppercase()
 }
 
-/// Isolates each statement of a Query or Parse message. An empty message gives no statement.
+/// Isolates each statement of a Query or Parse message: for a tenant, or, where the relations are
+/// [`Classified::under`] the scope of a grant, for an admin. An empty message gives no statement.
 pub fn isolate(
     sql: &[u8],
     declared_types: &[Oid],
@@ -286,7 +289,7 @@ pub fn isolate(
             })?;
             Ok(Isolated {
                 kind,
-                admitted: Admitted::Isolated(verified),
+                admitted: Admitted::from(verified),
             })
         })
         .collect()

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use crate::tenant::{Closed, WriteHazard};
+use thiserror::Error;
+
+use crate::tenant::{Closed, Verb, WriteHazard};
 
 /// The exact reason of a refusal. Each has a code that never changes, a SQLSTATE and a message.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -37,6 +39,8 @@ pub enum Reason {
         /// The function, as the client wrote it.
         function: String,
     },
+    /// Beyond what an admin's grant allows.
+    Grant(BeyondGrant),
     /// The two parsers do not read the same words.
     LexersDisagree,
     /// An operator outside `pg_catalog` that could take the place of a listed one.
@@ -110,6 +114,60 @@ pub enum Reason {
     },
 }
 
+/// What an admin's grant does not allow.
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
+pub enum BeyondGrant {
+    /// The tenant column of a row cannot be changed, nor by a grant.
+    #[error("column \"{column}\" cannot be changed")]
+    TenantColumnAssigned {
+        /// The column's name.
+        column: String,
+    },
+    /// Each new row says whose it is, in a form that can be checked.
+    #[error("under a grant, INSERT must name the tenant: column \"{column}\"")]
+    TenantNotNamed {
+        /// The tenant column.
+        column: String,
+    },
+    /// A new row would belong to a tenant that is not in its scope.
+    #[error("tenant {value} is outside the grant")]
+    TenantOutOfScope {
+        /// The value for the tenant column, as the client wrote it.
+        value: String,
+    },
+    /// It does not allow this on any table.
+    #[error("the grant does not allow {verb} on {relation}")]
+    Verb {
+        /// The relation, as `schema.name`.
+        relation: String,
+        /// What was to be done to it.
+        verb: Verb,
+    },
+}
+
+impl BeyondGrant {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Verb { .. } => "TN6003",
+            Self::TenantNotNamed { .. } | Self::TenantOutOfScope { .. } => "TN6004",
+            Self::TenantColumnAssigned { .. } => "TN6005",
+        }
+    }
+
+    fn hint(&self) -> String {
+        match self {
+            Self::TenantColumnAssigned { .. } => {
+                "A row stays with its tenant. Insert it for the other tenant, and delete it."
+                    .to_owned()
+            }
+            Self::TenantNotNamed { column } => format!(
+                "Name {column} in the column list, and give it a literal, a parameter or a column."
+            ),
+            Self::TenantOutOfScope { .. } | Self::Verb { .. } => OTHER_GRANT.to_owned(),
+        }
+    }
+}
+
 /// A refusal: the reason, and where in the client's text.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Refusal {
@@ -117,6 +175,18 @@ pub struct Refusal {
     pub reason: Reason,
     /// The byte offset in the client's text, where one place can be named.
     pub position: Option<usize>,
+}
+
+impl From<BeyondGrant> for Reason {
+    fn from(beyond: BeyondGrant) -> Self {
+        Self::Grant(beyond)
+    }
+}
+
+impl From<BeyondGrant> for Refusal {
+    fn from(beyond: BeyondGrant) -> Self {
+        Reason::from(beyond).into()
+    }
 }
 
 impl From<Reason> for Refusal {
@@ -148,6 +218,15 @@ impl Refusal {
             Reason::TooLarge { .. } => "TN1006",
             Reason::ParameterNumber => "TN1007",
             Reason::RelationDoesNotExist { .. } => "TN2001",
+            Reason::RelationNotAllowed {
+                closed: Closed::OutsideGrant,
+                ..
+            }
+            | Reason::WriteNotAllowed {
+                hazard: WriteHazard::OutsideGrant { .. },
+                ..
+            } => "TN6002",
+            Reason::Grant(beyond) => beyond.code(),
             Reason::RelationNotAllowed { .. } => "TN2002",
             Reason::SystemRelation { .. } => "TN2003",
             Reason::ColumnDoesNotExist { .. } => "TN2004",
@@ -185,6 +264,7 @@ impl Refusal {
             | Reason::FunctionNotAllowed { .. }
             | Reason::FunctionBeyondGate { .. }
             | Reason::OperatorNotAllowed { .. }
+            | Reason::Grant(_)
             | Reason::TypeNotAllowed { .. }
             | Reason::CommandNotAllowed { .. }
             | Reason::VariableNotAllowed { .. } => "42501",
@@ -219,6 +299,7 @@ impl Refusal {
             Reason::PrintedDifferently | Reason::Unproved { .. } => {
                 Some("This is a fault of Tenantry: please report the statement.".to_owned())
             }
+            Reason::Grant(beyond) => Some(beyond.hint()),
             Reason::AsPostgres { .. }
             | Reason::ColumnDoesNotExist { .. }
             | Reason::ConstructNotSupported { .. }
@@ -236,6 +317,8 @@ impl Refusal {
     }
 }
 
+const OTHER_GRANT: &str = "What a grant allows stands in its file, which is reviewed and reloaded.";
+
 fn closed_hint(relation: &str, closed: Closed) -> String {
     match closed {
         Closed::Denied => "The policy denies this relation to tenants.".to_owned(),
@@ -252,6 +335,7 @@ fn closed_hint(relation: &str, closed: Closed) -> String {
             "After a review, say so in policy.toml: [tables.\"{relation}\"] kind = \"scoped\", \
              trusted = true."
         ),
+        Closed::OutsideGrant => OTHER_GRANT.to_owned(),
         Closed::Sequence => "Use the column's default, or nextval().".to_owned(),
         Closed::SharedParent => {
             "It has a partition or child that is not shared: classify that one first.".to_owned()
@@ -269,6 +353,21 @@ fn closed_hint(relation: &str, closed: Closed) -> String {
     }
 }
 
+fn hazard_message(relation: &str, hazard: &WriteHazard) -> String {
+    match hazard {
+        WriteHazard::OutsideGrant { .. } => {
+            format!("a write to {relation} would reach outside the grant")
+        }
+        WriteHazard::Code { .. }
+        | WriteHazard::ForeignKeyAction { .. }
+        | WriteHazard::Rule { .. }
+        | WriteHazard::Trigger { .. }
+        | WriteHazard::UniqueKey { .. } => {
+            format!("relation {relation} cannot be written by tenants")
+        }
+    }
+}
+
 fn hazard_hint(hazard: &WriteHazard) -> String {
     match hazard {
         WriteHazard::Code { function, relation } => format!(
@@ -281,6 +380,12 @@ fn hazard_hint(hazard: &WriteHazard) -> String {
         } => format!(
             "The foreign key {constraint} on {relation} acts on referring rows: it must pair the \
              tenant columns, and use NO ACTION or CASCADE."
+        ),
+        WriteHazard::OutsideGrant {
+            constraint,
+            relation,
+        } => format!(
+            "The foreign key {constraint} acts on rows of {relation}, which the grant does not name."
         ),
         WriteHazard::Rule { relation } => {
             format!("{relation} has rewrite rules, which run unseen.")
@@ -323,13 +428,7 @@ impl fmt::Display for Refusal {
             Reason::ConstructNotSupported { construct } => {
                 write!(f, "{construct} is not supported")?;
             }
-            Reason::FunctionBeyondGate { function } => {
-                write!(
-                    f,
-                    "function {function} is not allowed with a role that other tenants use"
-                )?;
-            }
-            Reason::FunctionNotAllowed { function } => {
+            Reason::FunctionBeyondGate { function } | Reason::FunctionNotAllowed { function } => {
                 write!(f, "function {function} is not allowed for tenants")?;
             }
             Reason::LexersDisagree => {
@@ -347,6 +446,11 @@ impl fmt::Display for Refusal {
             Reason::RelationDoesNotExist { relation } => {
                 write!(f, "relation \"{relation}\" does not exist")?;
             }
+            Reason::Grant(beyond) => write!(f, "{beyond}")?,
+            Reason::RelationNotAllowed {
+                relation,
+                closed: Closed::OutsideGrant,
+            } => write!(f, "relation {relation} is outside the grant")?,
             Reason::RelationNotAllowed { relation, .. } | Reason::SystemRelation { relation } => {
                 write!(f, "relation {relation} is not open to tenants")?;
             }
@@ -363,8 +467,8 @@ impl fmt::Display for Refusal {
             Reason::VariableNotAllowed { variable } => {
                 write!(f, "parameter \"{variable}\" is not open to tenants")?;
             }
-            Reason::WriteNotAllowed { relation, .. } => {
-                write!(f, "relation {relation} cannot be written by tenants")?;
+            Reason::WriteNotAllowed { relation, hazard } => {
+                write!(f, "{}", hazard_message(relation, hazard))?;
             }
             Reason::WrongEncoding => f.write_str("invalid byte sequence for encoding \"UTF8\"")?,
         }

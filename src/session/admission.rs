@@ -11,6 +11,7 @@ use quick_cache::sync::Cache;
 use crate::admitted::Admitted;
 use crate::catalog::Oid;
 use crate::isolate::refusal::Refusal;
+use crate::isolate::template::{SlotType, SlotValue};
 use crate::isolate::{Isolated, isolate, pass};
 use crate::protocol::error_response::OwnValue;
 use crate::tenant::{Classified, TenantKey, TenantType};
@@ -93,16 +94,27 @@ impl Plan {
     /// How many parameters the client has to bind.
     pub fn client_parameters(&self) -> u16 {
         match self.statements.first().map(|statement| &statement.admitted) {
+            Some(Admitted::Bypassed(bypassed)) => bypassed.client_parameters(),
             Some(Admitted::Isolated(verified)) => verified.client_parameters(),
-            Some(Admitted::Bypassed(_)) | None => 0,
+            None => 0,
         }
     }
 
     /// The types of the tenant's parameters, which follow.
-    pub fn tenant_parameters(&self) -> &[TenantType] {
+    pub fn tenant_parameters(&self) -> &[SlotType] {
         match self.statements.first().map(|statement| &statement.admitted) {
+            Some(Admitted::Bypassed(bypassed)) => bypassed.tenant_parameters(),
             Some(Admitted::Isolated(verified)) => verified.tenant_parameters(),
-            Some(Admitted::Bypassed(_)) | None => &[],
+            None => &[],
+        }
+    }
+
+    /// What the tenant's parameters are bound to: the session's own key, but an admin's statement
+    /// brings the keys of its scope along.
+    pub fn tenant_value<'a>(&'a self, key: &'a TenantKey) -> SlotValue<'a> {
+        match self.statements.first().map(|statement| &statement.admitted) {
+            Some(Admitted::Bypassed(bypassed)) => bypassed.value().unwrap_or(SlotValue::One(key)),
+            Some(Admitted::Isolated(_)) | None => SlotValue::One(key),
         }
     }
 }

@@ -133,7 +133,7 @@ impl ToServer {
         let mut texts = Vec::with_capacity(plan.statements.len());
         for statement in &plan.statements {
             texts.push(match &statement.admitted {
-                Admitted::Bypassed(bypassed) => bypassed.text().to_owned(),
+                Admitted::Bypassed(bypassed) => bypassed.with_scope()?,
                 Admitted::Isolated(verified) if verified.tenant_parameters().is_empty() => {
                     verified.text().to_owned()
                 }
@@ -191,12 +191,13 @@ impl ToServer {
         let slots = plan.tenant_parameters();
         // One code stands for all parameters, the tenant's included.
         let binary = bind.parameter_formats == [1];
+        let value = plan.tenant_value(key);
         let mut tenant = Vec::with_capacity(slots.len());
         for slot in slots {
             tenant.push(if binary {
-                slot.binary(key)?
+                slot.binary(value)?
             } else {
-                slot.text(key)?.into_bytes()
+                slot.text(value)?.into_bytes()
             });
         }
         message(&mut self.bytes, b'B', |body| {

@@ -141,7 +141,9 @@ fn shown(mut bytes: BytesMut) -> String {
     let mut words = Vec::new();
     while let Some(next) = header(&bytes).unwrap() {
         let frame = take(&mut bytes, next).unwrap();
-        let text = String::from_utf8_lossy(&frame.body).replace(' ', "_");
+        let text = String::from_utf8_lossy(&frame.body)
+            .replace(&super::Housekeeping::Reset.text(), "RESET")
+            .replace(' ', "_");
         let strings: Vec<&str> = text.split('\0').collect();
         let tag = char::from(frame.tag);
         let rest = match (tag, &strings[..]) {
@@ -174,7 +176,7 @@ fn a_query_borrows_a_connection_and_gives_it_back() {
     let mut script = Script::new();
     assert_eq!(script.client("Q:SELECT_1"), "");
     // It worked for somebody else before.
-    assert_eq!(script.attach(), "Q:DISCARD_SEQUENCES Q:SELECT_1");
+    assert_eq!(script.attach(), "Q:RESET Q:SELECT_1");
     assert_eq!(script.server("C:DISCARD Z:I T"), "T");
     assert!(!script.session.is_finished_with_server());
     assert_eq!(script.server("D D C:SELECT Z:I"), "D D C Z:I");
@@ -202,7 +204,7 @@ fn a_refusal_waits_for_its_turn_and_fails_the_server() {
     let mut script = Script::new();
     script.client("Q:BEGIN Q:VACUUM_(");
     let sent = script.attach();
-    assert_eq!(sent, "Q:DISCARD_SEQUENCES Q:BEGIN Q:refused_by_tenantry");
+    assert_eq!(sent, "Q:RESET Q:BEGIN Q:refused_by_tenantry");
     assert_eq!(script.server("C:DISCARD Z:I C:BEGIN Z:T"), "C Z:T");
     // The server's error is not the client's.
     assert_eq!(script.server("E:99999 Z:E"), "E:42601 Z:E");
@@ -218,7 +220,7 @@ fn an_error_takes_back_what_was_not_confirmed() {
     script.client("P:a:SELECT_1 P:b:SELECT_2 S B:b S");
     // What follows the Sync waits: it names a statement that may turn out not to exist.
     let sent = script.attach();
-    assert_eq!(sent, "Q:DISCARD_SEQUENCES P:own:SELECT_1 P:own:SELECT_2 S");
+    assert_eq!(sent, "Q:RESET P:own:SELECT_1 P:own:SELECT_2 S");
     assert_eq!(
         script.server("C:DISCARD Z:I 1 E:42P01 Z:I"),
         "1 E:42P01 Z:I"
@@ -228,10 +230,7 @@ fn an_error_takes_back_what_was_not_confirmed() {
     assert_eq!(script.client(""), "E:26000 Z:I");
     // The first one is there.
     script.client("B:a E: S");
-    assert_eq!(
-        script.attach(),
-        "Q:DISCARD_SEQUENCES P:own:SELECT_1 B:own E S"
-    );
+    assert_eq!(script.attach(), "Q:RESET P:own:SELECT_1 B:own E S");
     assert_eq!(
         script.server("C:DISCARD Z:I 1 2 D C:SELECT Z:I"),
         "2 D C Z:I"
@@ -242,10 +241,7 @@ fn an_error_takes_back_what_was_not_confirmed() {
 fn a_statement_is_prepared_once_on_a_connection() {
     let mut script = Script::new();
     script.client("P:a:SELECT_1 D:Sa B:a E: S");
-    assert_eq!(
-        script.attach(),
-        "Q:DISCARD_SEQUENCES P:own:SELECT_1 D:own B:own E S"
-    );
+    assert_eq!(script.attach(), "Q:RESET P:own:SELECT_1 D:own B:own E S");
     let answer = script.server("C:DISCARD Z:I 1 t T 2 D C:SELECT Z:T");
     assert_eq!(answer, "1 t T 2 D C Z:T");
     assert_eq!(script.client("P:b:SELECT_1"), "1");

@@ -1,8 +1,9 @@
 //! The catalog and the policy together: what each relation is to a tenant.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use super::{Policy, TablePolicy, TenantType, Unlisted};
+use super::{Policy, Rows, Scope, TablePolicy, TableSet, TenantType, Unlisted, Verb};
 use crate::catalog::{
     Catalog, CatalogVersion, ForeignKeyAction, Relation, RelationKind, RelationName,
 };
@@ -27,6 +28,8 @@ pub enum Closed {
     NoTenantColumn,
     /// A foreign table or a materialized view that the policy does not trust.
     NotTrusted,
+    /// The grant does not name it.
+    OutsideGrant,
     /// Sequences are reached through their column only.
     Sequence,
     /// It is said to be shared, but has a partition or child that is not.
@@ -55,6 +58,15 @@ pub enum Class {
     },
 }
 
+/// Whether the tenant column is part of what a session sees.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum TenantColumn {
+    /// It is not: each row is the session's own.
+    Hidden,
+    /// It is: rows of several tenants are told apart by it.
+    Visible,
+}
+
 /// Why tenants must not write a scoped relation.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum WriteHazard {
@@ -67,6 +79,13 @@ pub enum WriteHazard {
     },
     /// A foreign key action would leave or change the tenant.
     ForeignKeyAction {
+        /// The constraint.
+        constraint: String,
+        /// The relation that it is on.
+        relation: RelationName,
+    },
+    /// A foreign key action would reach a relation that the grant does not name.
+    OutsideGrant {
         /// The constraint.
         constraint: String,
         /// The relation that it is on.
@@ -91,13 +110,14 @@ pub enum WriteHazard {
     },
 }
 
-/// A catalog in which every relation is classified.
+/// A catalog in which every relation is classified, as a tenant sees it, or under the scope of a grant.
 #[derive(Clone, Debug)]
 pub struct Classified {
-    catalog: Catalog,
-    policy: Policy,
+    catalog: Arc<Catalog>,
+    policy: Arc<Policy>,
     version: CatalogVersion,
-    classes: BTreeMap<RelationName, Class>,
+    classes: Arc<BTreeMap<RelationName, Class>>,
+    scope: Option<Arc<Scope>>,
 }
 
 impl Classified {
@@ -115,13 +135,43 @@ impl Classified {
             .collect();
         let version = catalog.version();
         let mut classified = Self {
-            catalog,
-            policy,
+            catalog: Arc::new(catalog),
+            policy: Arc::new(policy),
             version,
-            classes,
+            classes: Arc::new(classes),
+            scope: None,
         };
         classified.close_shared_parents();
         classified
+    }
+
+    /// The same relations under the scope of a grant.
+    #[must_use]
+    pub fn under(&self, scope: Scope) -> Self {
+        Self {
+            scope: Some(Arc::new(scope)),
+            ..self.clone()
+        }
+    }
+
+    /// What statements are confined to beyond the classes; none for a tenant's.
+    pub fn scope(&self) -> Option<&Arc<Scope>> {
+        self.scope.as_ref()
+    }
+
+    /// Whether sessions see the tenant column.
+    pub fn tenant_column(&self) -> TenantColumn {
+        match self.scope.as_ref().map(|scope| &scope.rows) {
+            Some(Rows::Of(_)) => TenantColumn::Visible,
+            Some(Rows::All | Rows::AsTenant(_)) | None => TenantColumn::Hidden,
+        }
+    }
+
+    /// Whether anything of this kind may be done.
+    pub fn permits(&self, verb: Verb) -> bool {
+        self.scope
+            .as_ref()
+            .is_none_or(|scope| scope.verbs.contains(&verb))
     }
 
     /// Reading a parent reads its children: a shared relation with a descendant that is not shared
@@ -144,8 +194,7 @@ impl Classified {
                 .collect();
             open = !closed.is_empty();
             for name in closed {
-                self.classes
-                    .insert(name, Class::Refused(Closed::SharedParent));
+                Arc::make_mut(&mut self.classes).insert(name, Class::Refused(Closed::SharedParent));
             }
         }
     }
@@ -165,8 +214,28 @@ impl Classified {
         self.version
     }
 
-    /// What this relation is.
+    /// What this relation is. Under a scope nothing is open that is closed to tenants; but where the
+    /// database is one tenant's own, its tables need no tenant column.
     pub fn class(&self, relation: &Relation) -> &Class {
+        let class = self.class_of_tables(relation);
+        let Some(scope) = &self.scope else {
+            return class;
+        };
+        let is_denied = *class == Class::Refused(Closed::Denied);
+        let class = match &scope.rows {
+            Rows::All if !is_denied => in_own_database(relation.kind).unwrap_or(class),
+            Rows::All | Rows::AsTenant(_) | Rows::Of(_) => class,
+        };
+        match class {
+            Class::Refused(_) => class,
+            Class::Scoped(_) | Class::Shared { .. } if scope.tables.contains(&relation.name) => {
+                class
+            }
+            Class::Scoped(_) | Class::Shared { .. } => &Class::Refused(Closed::OutsideGrant),
+        }
+    }
+
+    fn class_of_tables(&self, relation: &Relation) -> &Class {
         self.classes
             .get(&relation.name)
             .unwrap_or(&Class::Refused(Closed::Unclassified))
@@ -180,14 +249,15 @@ impl Classified {
         })
     }
 
-    /// The columns of a relation that a tenant sees: all but the tenant column.
+    /// The columns of a relation that a session sees: all but the tenant column, where it is hidden.
     pub fn visible_columns<'a>(
         &'a self,
         relation: &'a Relation,
     ) -> Vec<&'a crate::catalog::Column> {
-        let hidden = match self.class(relation) {
-            Class::Scoped(scoped) => Some(scoped.column.as_str()),
-            Class::Refused(_) | Class::Shared { .. } => None,
+        let hidden = match (self.class(relation), self.tenant_column()) {
+            (Class::Scoped(scoped), TenantColumn::Hidden) => Some(scoped.column.as_str()),
+            (Class::Scoped(_), TenantColumn::Visible)
+            | (Class::Refused(_) | Class::Shared { .. }, _) => None,
         };
         relation
             .columns
@@ -217,13 +287,53 @@ impl Classified {
             .any(|entry| plain(entry) == plain(signature))
     }
 
-    /// Why a write to this scoped relation could reach beyond the tenant; the closure over foreign
-    /// key actions, partitions and children.
-    pub fn write_hazards(&self, relation: &Relation) -> Vec<WriteHazard> {
+    /// Why a write to this relation could reach beyond the tenant, or beyond the scope of a grant; the
+    /// closure over foreign key actions, partitions and children.
+    pub fn write_hazards(&self, relation: &Relation, verb: Verb) -> Vec<WriteHazard> {
         let mut hazards = Vec::new();
-        let mut seen = BTreeSet::new();
-        self.collect_hazards(relation, &mut seen, &mut hazards);
+        self.collect_hazards(relation, &mut BTreeSet::new(), &mut hazards);
+        if let Some(scope) = &self.scope {
+            self.collect_outside_grant(relation, verb, (&scope.tables, &mut hazards));
+        }
         hazards
+    }
+
+    /// What foreign key actions reach beyond the tables that a grant names. A relation's partitions and
+    /// children go with it.
+    fn collect_outside_grant(
+        &self,
+        relation: &Relation,
+        verb: Verb,
+        (tables, hazards): (&TableSet, &mut Vec<WriteHazard>),
+    ) {
+        let mut waiting = vec![(relation, verb)];
+        let mut seen = BTreeSet::new();
+        while let Some((relation, verb)) = waiting.pop() {
+            if !seen.insert((&relation.name, verb)) {
+                continue;
+            }
+            let children = self.catalog.children(&relation.name);
+            waiting.extend(children.map(|child| (child, verb)));
+            for (referring, key) in self.catalog.referring(&relation.name) {
+                let action = match verb {
+                    Verb::Delete => key.on_delete,
+                    Verb::Update => key.on_update,
+                    Verb::Insert | Verb::Select => ForeignKeyAction::NoAction,
+                };
+                let verb = match action {
+                    ForeignKeyAction::NoAction | ForeignKeyAction::Restrict => continue,
+                    ForeignKeyAction::Cascade => verb,
+                    ForeignKeyAction::SetDefault | ForeignKeyAction::SetNull => Verb::Update,
+                };
+                if !tables.contains(&referring.name) {
+                    hazards.push(WriteHazard::OutsideGrant {
+                        constraint: key.name.clone(),
+                        relation: referring.name.clone(),
+                    });
+                }
+                waiting.push((referring, verb));
+            }
+        }
     }
 
     fn collect_hazards(
@@ -239,29 +349,23 @@ impl Classified {
         for child in self.catalog.children(&relation.name) {
             self.collect_hazards(child, seen, hazards);
         }
-        for referring in &self.catalog.relations {
-            for key in referring
-                .foreign_keys
-                .iter()
-                .filter(|key| key.references == relation.name)
-            {
-                let acts = |action| match action {
-                    ForeignKeyAction::Cascade
-                    | ForeignKeyAction::SetDefault
-                    | ForeignKeyAction::SetNull => true,
-                    ForeignKeyAction::NoAction | ForeignKeyAction::Restrict => false,
-                };
-                if !acts(key.on_delete) && !acts(key.on_update) {
-                    continue;
-                }
-                if !self.keeps_tenant(referring, key) {
-                    hazards.push(WriteHazard::ForeignKeyAction {
-                        constraint: key.name.clone(),
-                        relation: referring.name.clone(),
-                    });
-                }
-                self.collect_hazards(referring, seen, hazards);
+        for (referring, key) in self.catalog.referring(&relation.name) {
+            let acts = |action| match action {
+                ForeignKeyAction::Cascade
+                | ForeignKeyAction::SetDefault
+                | ForeignKeyAction::SetNull => true,
+                ForeignKeyAction::NoAction | ForeignKeyAction::Restrict => false,
+            };
+            if !acts(key.on_delete) && !acts(key.on_update) {
+                continue;
             }
+            if !self.owns_all_rows() && !self.keeps_tenant(referring, key) {
+                hazards.push(WriteHazard::ForeignKeyAction {
+                    constraint: key.name.clone(),
+                    relation: referring.name.clone(),
+                });
+            }
+            self.collect_hazards(referring, seen, hazards);
         }
     }
 
@@ -300,7 +404,10 @@ impl Classified {
                 relation: relation.name.clone(),
             });
         }
-        let Class::Scoped(scoped) = self.class(relation) else {
+        if self.owns_all_rows() {
+            return;
+        }
+        let Class::Scoped(scoped) = self.class_of_tables(relation) else {
             return;
         };
         if let Some(TablePolicy::Scoped {
@@ -319,11 +426,19 @@ impl Classified {
         }
     }
 
+    /// Whether there is no row of another tenant.
+    fn owns_all_rows(&self) -> bool {
+        match self.scope.as_ref().map(|scope| &scope.rows) {
+            Some(Rows::All) => true,
+            Some(Rows::AsTenant(_) | Rows::Of(_)) | None => false,
+        }
+    }
+
     /// Whether a foreign key pairs the tenant columns of both sides, and its actions leave the
     /// referring one alone. SET NULL and SET DEFAULT act on it (unless limited to columns, which
     /// the catalog does not tell yet), so they never do.
     fn keeps_tenant(&self, referring: &Relation, key: &crate::catalog::ForeignKey) -> bool {
-        let Class::Scoped(own) = self.class(referring) else {
+        let Class::Scoped(own) = self.class_of_tables(referring) else {
             return false;
         };
         let Some(parent) = self
@@ -332,7 +447,7 @@ impl Classified {
         else {
             return false;
         };
-        let Class::Scoped(theirs) = self.class(parent) else {
+        let Class::Scoped(theirs) = self.class_of_tables(parent) else {
             return false;
         };
         let paired = key
@@ -347,6 +462,22 @@ impl Classified {
             )
         };
         paired && !rewrites(key.on_delete) && !rewrites(key.on_update)
+    }
+}
+
+/// What a relation is where every row is the tenant's own; none for those that hold no rows, or other
+/// relations' rows.
+fn in_own_database(kind: RelationKind) -> Option<&'static Class> {
+    match kind {
+        RelationKind::PartitionedTable | RelationKind::Table => {
+            Some(&Class::Shared { writable: true })
+        }
+        RelationKind::MaterializedView => Some(&Class::Shared { writable: false }),
+        RelationKind::CompositeType
+        | RelationKind::ForeignTable
+        | RelationKind::Index
+        | RelationKind::Sequence
+        | RelationKind::View => None,
     }
 }
 

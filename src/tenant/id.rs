@@ -1,5 +1,6 @@
 //! A tenant's name, and its value in the tenant column.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use thiserror::Error;
@@ -46,8 +47,27 @@ impl fmt::Display for TenantId {
     }
 }
 
+/// A set of tenants.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum TenantSet {
+    /// `"*"`: every tenant that is configured.
+    All,
+    /// These.
+    Listed(BTreeSet<TenantId>),
+}
+
+impl TenantSet {
+    /// Whether the tenant is one of them.
+    pub fn contains(&self, tenant: &TenantId) -> bool {
+        match self {
+            Self::All => true,
+            Self::Listed(tenants) => tenants.contains(tenant),
+        }
+    }
+}
+
 /// A tenant's value in the tenant column, in PostgreSQL's text form once checked.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum TenantKey {
     /// `key = 1`
     Integer(i64),
@@ -117,6 +137,28 @@ impl TenantType {
         }
     }
 
+    /// The name of the type of arrays of it, in `pg_catalog`.
+    pub fn array_name(self) -> &'static str {
+        match self {
+            Self::Int2 => "int2[]",
+            Self::Int4 => "int4[]",
+            Self::Int8 => "int8[]",
+            Self::Text => "text[]",
+            Self::Uuid => "uuid[]",
+        }
+    }
+
+    /// The object identifier of the type of arrays of it.
+    pub fn array_oid(self) -> Oid {
+        match self {
+            Self::Int2 => oid::INT2_ARRAY,
+            Self::Int4 => oid::INT4_ARRAY,
+            Self::Int8 => oid::INT8_ARRAY,
+            Self::Text => oid::TEXT_ARRAY,
+            Self::Uuid => oid::UUID_ARRAY,
+        }
+    }
+
     /// The key in this type's text form, the one that PostgreSQL itself would print.
     pub fn text(self, key: &TenantKey) -> Result<String, KeyMismatch> {
         let fits = match (self, key) {
@@ -171,6 +213,43 @@ impl TenantType {
             }
         }
     }
+
+    /// The keys as an array in text form, as `array_out` would print it, but for quotes where it sees
+    /// no need: every text is quoted, so that none is taken for NULL or for two.
+    pub fn array_text(self, keys: &BTreeSet<TenantKey>) -> Result<String, KeyMismatch> {
+        let mut elements = Vec::with_capacity(keys.len());
+        for key in keys {
+            let element = self.text(key)?;
+            elements.push(match self {
+                Self::Int2 | Self::Int4 | Self::Int8 | Self::Uuid => element,
+                Self::Text => {
+                    let escaped = element.replace('\\', "\\\\").replace('"', "\\\"");
+                    format!("\"{escaped}\"")
+                }
+            });
+        }
+        Ok(format!("{{{}}}", elements.join(",")))
+    }
+
+    /// The keys as an array in binary form, as `array_send` would make it.
+    pub fn array_binary(self, keys: &BTreeSet<TenantKey>) -> Result<Vec<u8>, KeyMismatch> {
+        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX).to_be_bytes();
+        let mut array = Vec::new();
+        // The number of dimensions, no NULLs, the type; then length and lower bound of the only one.
+        array.extend(u32::from(!keys.is_empty()).to_be_bytes());
+        array.extend(0_u32.to_be_bytes());
+        array.extend(self.oid().to_be_bytes());
+        if !keys.is_empty() {
+            array.extend(count(keys.len()));
+            array.extend(1_u32.to_be_bytes());
+        }
+        for key in keys {
+            let element = self.binary(key)?;
+            array.extend(count(element.len()));
+            array.extend(element);
+        }
+        Ok(array)
+    }
 }
 
 /// `uuid_out` prints lower case hexadecimal digits in groups of 8-4-4-4-12.
@@ -210,6 +289,56 @@ mod tests {
         );
         let uuid = TenantKey::Text("0123abcd-0000-4000-8000-00000000ffff".into());
         assert_eq!(TenantType::Uuid.binary(&uuid).unwrap().len(), 16);
+    }
+
+    #[test]
+    fn an_array_of_keys_holds_nothing_else() {
+        let texts = |texts: &[&str]| -> BTreeSet<TenantKey> {
+            texts
+                .iter()
+                .map(|text| TenantKey::Text((*text).into()))
+                .collect()
+        };
+        let numbers = |numbers: &[i64]| -> BTreeSet<TenantKey> {
+            numbers
+                .iter()
+                .map(|number| TenantKey::Integer(*number))
+                .collect()
+        };
+        assert_eq!(
+            TenantType::Int4.array_text(&numbers(&[2, -1])).unwrap(),
+            "{-1,2}"
+        );
+        assert_eq!(TenantType::Int4.array_text(&numbers(&[])).unwrap(), "{}");
+        for (key, element) in [
+            ("acme", r#"{"acme"}"#),
+            ("a,b", r#"{"a,b"}"#),
+            (r#"a"b"#, r#"{"a\"b"}"#),
+            (r"a\b", r#"{"a\\b"}"#),
+            (r#"\""#, r#"{"\\\""}"#),
+            ("NULL", r#"{"NULL"}"#),
+            ("", r#"{""}"#),
+            ("{}", r#"{"{}"}"#),
+            (" a ", r#"{" a "}"#),
+            ("it's", r#"{"it's"}"#),
+        ] {
+            assert_eq!(
+                TenantType::Text.array_text(&texts(&[key])).unwrap(),
+                element,
+                "{key}"
+            );
+        }
+        assert!(TenantType::Text.array_text(&numbers(&[1])).is_err());
+        assert!(TenantType::Text.array_text(&texts(&["\0"])).is_err());
+        assert!(TenantType::Int2.array_text(&numbers(&[1, 40_000])).is_err());
+        let binary = TenantType::Int2.array_binary(&numbers(&[1, 2])).unwrap();
+        let expected = [
+            0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 21, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 2, 0, 1, 0, 0, 0,
+            2, 0, 2,
+        ];
+        assert_eq!(binary, expected);
+        let empty = TenantType::Int2.array_binary(&numbers(&[])).unwrap();
+        assert_eq!(empty, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 21]);
     }
 
     #[test]

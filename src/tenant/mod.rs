@@ -1,7 +1,7 @@
 //! Who a row belongs to: tenants, and what each relation is to them.
 //!
 //! In: the policy's lines and a [`crate::catalog::Catalog`]. Out: [`Classified`], the two together, in
-//! which every relation has exactly one [`Class`].
+//! which every relation has exactly one [`Class`]; [`Classified::under`] a [`Scope`], what an admin sees of it.
 //!
 //! # Invariants
 //! 1. A relation that nothing classifies has the class [`Class::Refused`]; there is no other default.
@@ -13,7 +13,9 @@
 mod classified;
 mod id;
 mod policy;
+mod scope;
 
-pub use classified::{Class, Classified, Closed, Scoped, WriteHazard};
-pub use id::{InvalidTenantId, KeyMismatch, TenantId, TenantKey, TenantType};
+pub use classified::{Class, Classified, Closed, Scoped, TenantColumn, WriteHazard};
+pub use id::{InvalidTenantId, KeyMismatch, TenantId, TenantKey, TenantSet, TenantType};
 pub use policy::{Policy, TablePolicy, TrustedTrigger, Unlisted};
+pub use scope::{Rows, Scope, TableSet, Verb};

@@ -11,6 +11,8 @@ use super::proof::{
 use super::scope::{self, Found, Item, Locks};
 use super::types::Column;
 use crate::catalog::oid;
+use crate::isolate::refusal::BeyondGrant;
+use crate::tenant::{TenantColumn, Verb};
 
 /// What a sort key's name may mean.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -64,6 +66,10 @@ impl Proof<'_> {
     /// table's primary key is grouped by.
     fn added_grouping(&self, original: &[Node], added: &Node) -> Checked<String> {
         let wrong = || differs("a tenant column in GROUP BY");
+        if self.classified().tenant_column() == TenantColumn::Visible {
+            // There it would tell groups apart.
+            return Err(wrong());
+        }
         let level = self.levels.last().ok_or_else(wrong)?;
         let names = column_path(added).ok_or_else(wrong)?;
         let [alias, column] = names.as_slice() else {
@@ -227,6 +233,14 @@ impl Proof<'_> {
     /// Compares FOR UPDATE and its kin.
     pub(super) fn locking(&mut self, pair: Pair<'_, Vec<Node>>) -> Checked {
         unchanged(pair, "FOR UPDATE")?;
+        if !pair.0.is_empty() && !self.classified().permits(Verb::Update) {
+            // As PostgreSQL's privileges have it.
+            return Err(BeyondGrant::Verb {
+                relation: "rows that are locked".to_owned(),
+                verb: Verb::Update,
+            }
+            .into());
+        }
         let level = self.level()?;
         for node in pair.0 {
             let Some(NodeEnum::LockingClause(clause)) = &node.node else {

@@ -16,7 +16,7 @@ use super::select::rename;
 use super::types::{self, Column, Value};
 use crate::catalog::{Relation, Resolved};
 use crate::isolate::refusal::Reason;
-use crate::tenant::{Class, Scoped};
+use crate::tenant::{Class, Scoped, TenantColumn, Verb};
 
 /// Where a range entry stands, which decides whether a table may go without a fence.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -111,6 +111,8 @@ impl<'a> Proof<'a> {
             }
         }
         let table = self.table(original)?;
+        let at = position((&original.location, &original.location));
+        self.permitted(table.relation, Verb::Select, at)?;
         match (table.class, rewritten) {
             (Class::Scoped(scoped), NodeEnum::RangeSubselect(fence)) => {
                 self.touched = Tenancy::Scoped;
@@ -299,11 +301,19 @@ impl<'a> Proof<'a> {
         }
         let test = direct_test(alias, table.relation, scoped);
         let mut item = self.item(original, table.relation, Tenancy::Scoped);
-        item.hidden = Some(scoped.column.clone());
+        item.hidden = self.hidden(scoped);
         let level = self.level()?;
         level.direct.push(test.clone());
         level.tests.push(test);
         Ok(level.add(item))
+    }
+
+    /// The tenant column of a table that stands without a fence, if it is not to be seen.
+    pub(super) fn hidden(&self, scoped: &Scoped) -> Option<String> {
+        match self.classified().tenant_column() {
+            TenantColumn::Hidden => Some(scoped.column.clone()),
+            TenantColumn::Visible => None,
+        }
     }
 
     /// The range entry of a relation.

@@ -10,6 +10,7 @@
 //! 1. A command that is not listed is refused.
 //! 2. A statement's text begins and ends with a token: statements can be joined with semicolons.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use pg_query::protobuf::{
@@ -95,6 +96,8 @@ fn gate_text(
             client_parameters,
             tenant_parameters: Vec::new(),
             slots: Vec::new(),
+            scope: None,
+            uses: BTreeSet::new(),
         };
         statements.push((kind, statement));
     }

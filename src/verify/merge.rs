@@ -6,6 +6,8 @@
 //!    is guarded, and its condition is silent.
 //! 3. What is inserted gets the tenant's value.
 
+use std::collections::BTreeSet;
+
 use pg_query::protobuf as pg;
 use pg_query::{Node, NodeEnum};
 
@@ -14,6 +16,8 @@ use super::proof::{Checked, Pair, Proof, absent, both, differs, empty, equal, un
 use super::scope::{Item, Level, Output, Tenancy};
 use super::silent::Clause;
 use super::write::Target;
+use crate::isolate::template::SlotType;
+use crate::tenant::{TenantColumn, Verb};
 
 /// What MERGE joins.
 struct Joined {
@@ -37,7 +41,17 @@ impl<'a> Proof<'a> {
         absent(returning_clause, "MERGE .. RETURNING")?;
         self.with(with_clause)?;
         self.levels.push(Level::new(Tenancy::Free));
-        let target = self.target_table(relation)?;
+        self.permitted_under_a_grant()?;
+        let verbs = verbs(merge_when_clauses.0);
+        for verb in &verbs {
+            let named = relation.0.as_ref();
+            self.writable(
+                named.ok_or_else(|| differs("the target of a write"))?,
+                *verb,
+            )?;
+        }
+        let first = verbs.iter().next().copied().unwrap_or(Verb::Update);
+        let target = self.target_table(relation, first)?;
         // The source does not see the target.
         let target_items = std::mem::take(&mut self.level()?.items);
         let (Some(source), Some(sent)) = source_relation else {
@@ -67,6 +81,17 @@ impl<'a> Proof<'a> {
             }
         }
         self.returning((&None, &None))
+    }
+
+    /// Under a grant that shows the tenant column a new row says itself whose it is; and one that lets
+    /// nothing be read lets nothing be compared.
+    fn permitted_under_a_grant(&self) -> Checked {
+        let is_hidden = self.classified().tenant_column() == TenantColumn::Hidden;
+        if is_hidden && self.classified().permits(Verb::Select) {
+            Ok(())
+        } else {
+            Err(unsupported("MERGE under a grant"))
+        }
     }
 
     fn when(
@@ -128,7 +153,7 @@ impl<'a> Proof<'a> {
         let kept = match target.tests().first() {
             Some(test) => {
                 let (slot, kept) = rewritten.split_last().ok_or_else(wrong)?;
-                self.slot(slot, test.column_type)?;
+                self.slot(slot, SlotType::One(test.column_type))?;
                 kept
             }
             None => rewritten.as_slice(),
@@ -153,6 +178,32 @@ impl<'a> Proof<'a> {
         };
         Ok(())
     }
+}
+
+/// What MERGE may do to its target.
+fn verbs(clauses: &[Node]) -> BTreeSet<Verb> {
+    let mut verbs = BTreeSet::new();
+    for clause in clauses {
+        let Some(NodeEnum::MergeWhenClause(clause)) = &clause.node else {
+            continue;
+        };
+        match pg::CmdType::try_from(clause.command_type) {
+            Ok(pg::CmdType::CmdUpdate) => verbs.insert(Verb::Update),
+            Ok(pg::CmdType::CmdDelete) => verbs.insert(Verb::Delete),
+            Ok(pg::CmdType::CmdInsert) => verbs.insert(Verb::Insert),
+            // Any other kind of action is nothing, or refused where the clauses are compared.
+            Ok(
+                pg::CmdType::Undefined
+                | pg::CmdType::CmdUnknown
+                | pg::CmdType::CmdSelect
+                | pg::CmdType::CmdMerge
+                | pg::CmdType::CmdUtility
+                | pg::CmdType::CmdNothing,
+            )
+            | Err(_) => false,
+        };
+    }
+    verbs
 }
 
 /// What an expression of MERGE sees.

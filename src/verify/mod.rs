@@ -17,6 +17,7 @@
 //! | the tenant column at the end of GROUP BY | `clauses::added_grouping` |
 //! | the tenant column of an INSERT | `write::insert_columns`, `select::rows`, `targets::targets`, `merge::inserted` |
 //! | the tenant column of a conflict target | `write::inference` |
+//! | the value for the tenant column under a scope, checked | `owner::checked_owner` |
 //!
 //! # Invariants
 //! 1. This module imports neither `sql` nor the rewriting half of `isolate`, and calls none of their
@@ -35,6 +36,7 @@ mod gate;
 mod join;
 mod merge;
 mod names;
+mod owner;
 mod proof;
 mod reading;
 mod sample;
@@ -54,10 +56,13 @@ mod xml;
 #[cfg(test)]
 mod tests;
 
-use crate::catalog::Oid;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::catalog::{Oid, RelationName};
 use crate::isolate::refusal::{Reason, Refusal};
-use crate::isolate::template::{Reading, Slot, Template};
-use crate::tenant::{Classified, TenantKey, TenantType};
+use crate::isolate::template::{Reading, Slot, SlotType, SlotValue, Template};
+use crate::tenant::{Classified, Rows, Scope, TenantKey, Verb};
 use proof::Proof;
 
 pub use gate::{Reach, gate};
@@ -83,14 +88,18 @@ pub struct Claim<'a> {
 pub struct VerifiedStatement {
     text: String,
     client_parameters: u16,
-    tenant_parameters: Vec<TenantType>,
+    tenant_parameters: Vec<SlotType>,
     slots: Vec<Slot>,
+    /// What it was proved to be confined to, if it is an admin's.
+    scope: Option<Arc<Scope>>,
+    /// What is done to which table, if it is an admin's.
+    uses: BTreeSet<(RelationName, Verb)>,
 }
 
 /// Proves a rewritten statement, or refuses it.
 pub fn verify(claim: &Claim<'_>) -> Result<VerifiedStatement, Refusal> {
     let nesting = words::check(claim)?;
-    reading::with_stack(nesting, || prove(claim))?;
+    let uses = reading::with_stack(nesting, || prove(claim))?;
     let Template {
         text,
         client_parameters,
@@ -102,10 +111,12 @@ pub fn verify(claim: &Claim<'_>) -> Result<VerifiedStatement, Refusal> {
         client_parameters: *client_parameters,
         tenant_parameters: tenant_parameters.clone(),
         slots: slots.clone(),
+        scope: claim.classified.scope().cloned(),
+        uses,
     })
 }
 
-fn prove(claim: &Claim<'_>) -> Result<(), Refusal> {
+fn prove(claim: &Claim<'_>) -> Result<BTreeSet<(RelationName, Verb)>, Refusal> {
     let original = reading::parse_one(claim.original)?;
     session::permitted(&original)?;
     if let Reading::Parsed { reprinted, .. } = claim.reading {
@@ -123,7 +134,8 @@ fn prove(claim: &Claim<'_>) -> Result<(), Refusal> {
     let mut proof = Proof::new(claim);
     proof.declared_types(claim.declared_types)?;
     proof.statement(&original, &rewritten)?;
-    proof.finish()
+    proof.finish()?;
+    Ok(proof.done)
 }
 
 impl VerifiedStatement {
@@ -138,13 +150,36 @@ impl VerifiedStatement {
     }
 
     /// The types of the tenant's parameters, which follow the client's.
-    pub fn tenant_parameters(&self) -> &[TenantType] {
+    pub fn tenant_parameters(&self) -> &[SlotType] {
         &self.tenant_parameters
     }
 
     /// The text for a Query message, in which the tenant is a quoted literal. The result was
     /// scanned again: it has the template's tokens, with one literal in place of each parameter.
     pub fn with_tenant(&self, key: &TenantKey) -> Result<String, Refusal> {
-        words::fill(&self.text, &self.slots, key)
+        match &self.scope {
+            None => words::fill(&self.text, &self.slots, SlotValue::One(key)),
+            Some(_) => Err(proof::differs("a tenant for the statement of an admin")),
+        }
+    }
+
+    /// The same text with the keys of the scope that it was proved under.
+    pub fn with_scope(&self) -> Result<String, Refusal> {
+        match self.scope.as_ref().map(|scope| &scope.rows) {
+            Some(Rows::AsTenant(key)) => words::fill(&self.text, &self.slots, SlotValue::One(key)),
+            Some(Rows::Of(keys)) => words::fill(&self.text, &self.slots, SlotValue::Any(keys)),
+            Some(Rows::All) if self.slots.is_empty() => Ok(self.text.clone()),
+            Some(Rows::All) | None => Err(proof::differs("a scope")),
+        }
+    }
+
+    /// What it was proved to be confined to, if it is an admin's.
+    pub fn scope(&self) -> Option<&Arc<Scope>> {
+        self.scope.as_ref()
+    }
+
+    /// What an admin's statement does to which table; nothing is noted for a tenant's.
+    pub fn uses(&self) -> &BTreeSet<(RelationName, Verb)> {
+        &self.uses
     }
 }

@@ -8,9 +8,10 @@ use pg_query::{Node, NodeEnum};
 use super::scope::{Extent, Level, Output, Tenancy, Test};
 use super::types::{self, Untyped, Value};
 use super::{Claim, bare, words};
-use crate::catalog::{Catalog, Oid, oid};
-use crate::isolate::refusal::{Reason, Refusal};
-use crate::tenant::{Classified, TenantType};
+use crate::catalog::{Catalog, Oid, Relation, RelationName, oid};
+use crate::isolate::refusal::{BeyondGrant, Reason, Refusal};
+use crate::isolate::template::SlotType;
+use crate::tenant::{Classified, TenantColumn, Verb};
 
 /// The outcome of a comparison.
 pub(super) type Checked<T = ()> = Result<T, Refusal>;
@@ -70,6 +71,8 @@ pub(super) struct Proof<'a> {
     pub(super) judging: usize,
     /// The untyped parameters of conditions.
     relied: BTreeSet<u16>,
+    /// What is done to which table, under a scope.
+    pub(super) done: BTreeSet<(RelationName, Verb)>,
 }
 
 impl<'a> Proof<'a> {
@@ -89,6 +92,7 @@ impl<'a> Proof<'a> {
             recursive: None,
             judging: 0,
             relied: BTreeSet::new(),
+            done: BTreeSet::new(),
         }
     }
 
@@ -100,6 +104,24 @@ impl<'a> Proof<'a> {
     /// The catalog.
     pub(super) fn catalog(&self) -> &'a Catalog {
         self.claim.classified.catalog()
+    }
+
+    /// Refuses what the grant does not allow, and takes note of what it does.
+    pub(super) fn permitted(
+        &mut self,
+        relation: &Relation,
+        verb: Verb,
+        at: Option<usize>,
+    ) -> Checked {
+        if self.classified().scope().is_none() {
+            return Ok(());
+        }
+        if !self.classified().permits(verb) {
+            let relation = relation.name.to_string();
+            return Err(refuse(BeyondGrant::Verb { relation, verb }.into(), at));
+        }
+        self.done.insert((relation.name.clone(), verb));
+        Ok(())
     }
 
     /// The innermost query level.
@@ -197,7 +219,7 @@ impl<'a> Proof<'a> {
         number >= 1 && number <= i32::from(self.claim.template.client_parameters)
     }
 
-    fn slot_type(&self, number: u16) -> Option<TenantType> {
+    fn slot_type(&self, number: u16) -> Option<SlotType> {
         let index = number.checked_sub(self.claim.template.client_parameters)?;
         let index = usize::from(index).checked_sub(1)?;
         let types = &self.claim.template.tenant_parameters;
@@ -205,7 +227,7 @@ impl<'a> Proof<'a> {
     }
 
     /// Recognises a slot, `$k::pg_catalog.type`, and takes note of it.
-    pub(super) fn slot(&mut self, rewritten: &Node, wanted: TenantType) -> Checked {
+    pub(super) fn slot(&mut self, rewritten: &Node, wanted: SlotType) -> Checked {
         let wrong = || differs("a place of the tenant's value");
         let Some(NodeEnum::TypeCast(cast)) = &rewritten.node else {
             return Err(wrong());
@@ -221,9 +243,10 @@ impl<'a> Proof<'a> {
         };
         let number = u16::try_from(parameter.number).map_err(|_error| wrong())?;
         let offset = usize::try_from(parameter.location).map_err(|_error| wrong())?;
-        let is_type = type_name
-            .as_ref()
-            .is_some_and(|name| is_plain_type(name, wanted.name()));
+        let is_type = type_name.as_ref().is_some_and(|name| match wanted {
+            SlotType::Any(element) => is_array_type(name, element.name()),
+            SlotType::One(_) => is_plain_type(name, wanted.name()),
+        });
         if !is_type
             || self.slot_type(number) != Some(wanted)
             || !self.slots.insert((offset, number))
@@ -233,8 +256,27 @@ impl<'a> Proof<'a> {
         Ok(())
     }
 
-    /// Recognises a tenant test, `alias.column OPERATOR(pg_catalog.=) slot`.
+    /// Recognises a tenant test, `alias.column OPERATOR(pg_catalog.=) slot`, or `.. = ANY (slot)` where
+    /// the rows of several tenants are seen.
     pub(super) fn test(&mut self, rewritten: &Node, test: &Test) -> Checked {
+        let wanted = match self.classified().tenant_column() {
+            TenantColumn::Hidden => SlotType::One(test.column_type),
+            TenantColumn::Visible => SlotType::Any(test.column_type),
+        };
+        let column = column_path(self.is_own(rewritten, wanted)?);
+        if column.as_deref() == Some(&[test.alias.as_str(), test.column.as_str()]) {
+            Ok(())
+        } else {
+            Err(differs("a tenant's predicate"))
+        }
+    }
+
+    /// Recognises the comparison of a value with a slot, and gives the value.
+    pub(super) fn is_own<'n>(
+        &mut self,
+        rewritten: &'n Node,
+        wanted: SlotType,
+    ) -> Checked<&'n Node> {
         let wrong = || differs("a tenant's predicate");
         let Some(NodeEnum::AExpr(operation)) = &rewritten.node else {
             return Err(wrong());
@@ -242,20 +284,24 @@ impl<'a> Proof<'a> {
         let pg::AExpr {
             kind,
             name,
-            lexpr,
-            rexpr,
+            lexpr: Some(value),
+            rexpr: Some(slot),
             rexpr_list_start: _,
             rexpr_list_end: _,
             location: _,
-        } = &**operation;
-        let column = lexpr.as_deref().and_then(column_path);
-        let is_test = *kind == i32::from(pg::AExprKind::AexprOp)
-            && path(name).as_deref() == Some(&["pg_catalog", "="])
-            && column.as_deref() == Some(&[test.alias.as_str(), test.column.as_str()]);
-        match rexpr {
-            Some(value) if is_test => self.slot(value, test.column_type),
-            Some(_) | None => Err(wrong()),
+        } = &**operation
+        else {
+            return Err(wrong());
+        };
+        let wanted_kind = match wanted {
+            SlotType::Any(_) => pg::AExprKind::AexprOpAny,
+            SlotType::One(_) => pg::AExprKind::AexprOp,
+        };
+        if *kind != i32::from(wanted_kind) || path(name).as_deref() != Some(&["pg_catalog", "="]) {
+            return Err(wrong());
         }
+        self.slot(slot, wanted)?;
+        Ok(value)
     }
 
     /// Compares two lists of expressions, element by element.
@@ -280,8 +326,17 @@ impl<'a> Proof<'a> {
     }
 }
 
+/// Whether a type's name is `pg_catalog.name[]`, without anything else.
+fn is_array_type(name: &pg::TypeName, element: &str) -> bool {
+    let mut plain = name.clone();
+    let bounds = std::mem::take(&mut plain.array_bounds);
+    let open = NodeEnum::Integer(pg::Integer { ival: -1 });
+    let one = matches!(bounds.as_slice(), [bound] if bound.node.as_ref() == Some(&open));
+    one && is_plain_type(&plain, element)
+}
+
 /// Whether a type's name is `pg_catalog.name`, without anything else.
-fn is_plain_type(name: &pg::TypeName, wanted: &str) -> bool {
+pub(super) fn is_plain_type(name: &pg::TypeName, wanted: &str) -> bool {
     let pg::TypeName {
         names,
         type_oid: 0,

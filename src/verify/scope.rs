@@ -8,8 +8,8 @@
 
 use super::types::{Column, Value};
 use crate::catalog::RelationName;
-use crate::isolate::refusal::{Reason, Refusal};
-use crate::tenant::TenantType;
+use crate::isolate::refusal::{BeyondGrant, Reason, Refusal};
+use crate::tenant::{TenantType, Verb};
 
 /// Whether rows of tenants' tables are read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -72,6 +72,15 @@ pub(super) struct Item {
     pub(super) locks: Locks,
 }
 
+/// The target of a write whose columns may not be read.
+#[derive(Clone, Debug)]
+pub(super) struct Sealed {
+    /// The range entry.
+    pub(super) alias: String,
+    /// The relation, for the refusal.
+    pub(super) relation: RelationName,
+}
+
 /// A query level.
 #[derive(Debug)]
 pub(super) struct Level {
@@ -97,6 +106,8 @@ pub(super) struct Level {
     pub(super) outputs: Vec<String>,
     /// What `*` stands for.
     pub(super) star: Exposed,
+    /// The target, if the grant does not allow to read it.
+    pub(super) sealed: Option<Sealed>,
 }
 
 /// The columns that a range entry or a join shows.
@@ -180,6 +191,29 @@ impl Level {
             loud_content: None,
             outputs: Vec::new(),
             star: Exposed::none(),
+            sealed: None,
+        }
+    }
+
+    /// Refuses to read the target where the grant does not allow it.
+    pub(super) fn readable(&self) -> Result<(), Reason> {
+        match &self.sealed {
+            None => Ok(()),
+            Some(sealed) => Err(BeyondGrant::Verb {
+                relation: sealed.relation.to_string(),
+                verb: Verb::Select,
+            }
+            .into()),
+        }
+    }
+
+    /// The same, if this range entry is the target.
+    fn readable_item(&self, item: &Item) -> Result<(), Reason> {
+        let alias = self.sealed.as_ref().map(|sealed| &sealed.alias);
+        if alias.is_some() && item.name.as_ref() == alias {
+            self.readable()
+        } else {
+            Ok(())
         }
     }
 
@@ -295,7 +329,10 @@ fn innermost(levels: &[Level], wanted: impl Fn(&Item) -> bool) -> Result<Option<
         let mut found = level.items.iter().filter(|item| wanted(item));
         match (found.next(), found.next()) {
             (None, _) => {}
-            (Some(item), None) => return Ok(Some(item)),
+            (Some(item), None) => {
+                level.readable_item(item)?;
+                return Ok(Some(item));
+            }
             (Some(_), Some(_)) => return Err(unsupported("two range entries of one name")),
         }
     }
@@ -318,12 +355,17 @@ fn unqualified<'s>(levels: &'s [Level], column: &str) -> Result<Found<'s>, Reaso
             .items
             .iter()
             .filter(|item| !item.merged.iter().any(|merged| merged == column))
-            .flat_map(|item| &item.columns)
-            .filter(|known| known.name == column);
+            .flat_map(|item| item.columns.iter().map(move |known| (item, known)))
+            .filter(|(_, known)| known.name == column);
         match (named.next(), named.next()) {
             (Some(_), Some(_)) => return Err(ambiguous(column)),
-            (Some(found), None) if !open => return Ok(Found::Column(found)),
-            (Some(_), None) | (None, _) => {}
+            (Some((item, found)), None) => {
+                level.readable_item(item)?;
+                if !open {
+                    return Ok(Found::Column(found));
+                }
+            }
+            (None, _) => {}
         }
         open |= level.items.iter().any(|item| item.extent == Extent::Open);
     }

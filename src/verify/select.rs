@@ -5,21 +5,23 @@ use pg_query::{Node, NodeEnum};
 
 use super::clauses::Keys;
 use super::names;
+use super::owner::Owner;
 use super::proof::{Checked, Pair, Proof, absent, both, column_path, differs, empty, equal, path};
 use super::reading;
 use super::scope::{Extent, Item, Level, Locks, Output, Rows, Tenancy, Test};
 use super::silent::Clause;
 use super::types::{self, Column};
 use super::with::settled;
-use crate::tenant::TenantType;
+use crate::isolate::refusal::BeyondGrant;
+use crate::isolate::template::SlotType;
 
 impl Proof<'_> {
-    /// Compares two queries. With `added`, the rewritten one has the tenant's value as a last column.
+    /// Compares two queries. With `owner`, they are the source of an INSERT, and say whose its rows are.
     pub(super) fn select(
         &mut self,
         original: &pg::SelectStmt,
         rewritten: &pg::SelectStmt,
-        added: Option<TenantType>,
+        owner: Option<Owner<'_>>,
     ) -> Checked<Output> {
         let visible = self.ctes.len();
         let recursive = self.recursive.take();
@@ -28,11 +30,11 @@ impl Proof<'_> {
         let output = reading::deeper(|| {
             if is_set_operation {
                 self.recursive = recursive;
-                self.set_operation(original, rewritten, added)
+                self.set_operation(original, rewritten, owner)
             } else if original.values_lists.is_empty() {
-                self.plain(original, rewritten, added)
+                self.plain(original, rewritten, owner)
             } else {
-                self.values(original, rewritten, added)
+                self.values(original, rewritten, owner)
             }
         })?;
         self.ctes.truncate(visible);
@@ -43,7 +45,7 @@ impl Proof<'_> {
         &mut self,
         original: &pg::SelectStmt,
         rewritten: &pg::SelectStmt,
-        added: Option<TenantType>,
+        owner: Option<Owner<'_>>,
     ) -> Checked<Output> {
         both!(SelectStmt, original, rewritten, {
             distinct_clause, into_clause, target_list, from_clause, where_clause, group_clause,
@@ -61,7 +63,7 @@ impl Proof<'_> {
         self.range_entries(from_clause)?;
         let tests = std::mem::take(&mut self.level()?.tests);
         self.condition(where_clause, &tests, Clause::Where)?;
-        let (columns, extent) = self.targets(target_list, added)?;
+        let (columns, extent) = self.targets(target_list, owner)?;
         self.level()?.outputs = columns.iter().map(|column| column.name.clone()).collect();
         self.grouping(group_clause)?;
         equal(group_distinct, "GROUP BY DISTINCT")?;
@@ -88,7 +90,7 @@ impl Proof<'_> {
         &mut self,
         original: &pg::SelectStmt,
         rewritten: &pg::SelectStmt,
-        added: Option<TenantType>,
+        owner: Option<Owner<'_>>,
     ) -> Checked<Output> {
         both!(SelectStmt, original, rewritten, {
             distinct_clause, into_clause, target_list, from_clause, where_clause, group_clause,
@@ -114,7 +116,7 @@ impl Proof<'_> {
         equal(op, "a set operation")?;
         equal(all, "ALL")?;
         let recursive = self.recursive.take();
-        let left = self.branch(larg, added)?;
+        let left = self.branch(larg, owner)?;
         if let Some(cte) = recursive.and_then(|index| self.ctes.get_mut(index)) {
             let names = cte.names.clone();
             let mut output = settled(left.clone(), &names);
@@ -123,7 +125,7 @@ impl Proof<'_> {
             }
             cte.output = Some(output);
         }
-        let right = self.branch(rarg, added)?;
+        let right = self.branch(rarg, owner)?;
         let output = united(&left, &right);
         let mut level = Level::new(Tenancy::Free);
         level.items.push(Item {
@@ -153,10 +155,10 @@ impl Proof<'_> {
     fn branch(
         &mut self,
         pair: Pair<'_, Option<Box<pg::SelectStmt>>>,
-        added: Option<TenantType>,
+        owner: Option<Owner<'_>>,
     ) -> Checked<Output> {
         match pair {
-            (Some(original), Some(rewritten)) => self.select(original, rewritten, added),
+            (Some(original), Some(rewritten)) => self.select(original, rewritten, owner),
             (None, _) | (_, None) => Err(differs("a branch of a set operation")),
         }
     }
@@ -165,7 +167,7 @@ impl Proof<'_> {
         &mut self,
         original: &pg::SelectStmt,
         rewritten: &pg::SelectStmt,
-        added: Option<TenantType>,
+        owner: Option<Owner<'_>>,
     ) -> Checked<Output> {
         both!(SelectStmt, original, rewritten, {
             distinct_clause, into_clause, target_list, from_clause, where_clause, group_clause,
@@ -192,7 +194,7 @@ impl Proof<'_> {
         absent(larg, "a set operation")?;
         absent(rarg, "a set operation")?;
         self.levels.push(Level::new(self.lateral));
-        let columns = self.rows(values_lists, added)?;
+        let columns = self.rows(values_lists, owner)?;
         self.level()?.items.push(Item {
             name: None,
             relation: None,
@@ -219,7 +221,7 @@ impl Proof<'_> {
     fn rows(
         &mut self,
         rows: Pair<'_, Vec<Node>>,
-        added: Option<TenantType>,
+        owner: Option<Owner<'_>>,
     ) -> Checked<Vec<Column>> {
         let wrong = || differs("the rows of VALUES");
         if rows.0.len() != rows.1.len() {
@@ -234,9 +236,9 @@ impl Proof<'_> {
             };
             let pg::List { items: original } = original;
             let pg::List { items: rewritten } = rewritten;
-            let kept = match (added, rewritten.split_last()) {
+            let kept = match (owner.and_then(Owner::added), rewritten.split_last()) {
                 (Some(column_type), Some((value, kept))) => {
-                    self.slot(value, column_type)?;
+                    self.slot(value, SlotType::One(column_type))?;
                     kept
                 }
                 (Some(_), None) => return Err(wrong()),
@@ -245,8 +247,17 @@ impl Proof<'_> {
             if original.len() != kept.len() {
                 return Err(wrong());
             }
-            for (original, rewritten) in original.iter().zip(kept) {
-                self.expression(original, rewritten)?;
+            if let Some(Owner::Checked { at, scoped }) = owner
+                && at >= original.len()
+            {
+                let column = scoped.column.clone();
+                return Err(BeyondGrant::TenantNotNamed { column }.into());
+            }
+            for (at, (original, rewritten)) in original.iter().zip(kept).enumerate() {
+                match owner.and_then(|owner| owner.checked_at(at)) {
+                    Some(scoped) => self.checked_owner(original, rewritten, scoped)?,
+                    None => self.expression(original, rewritten)?,
+                }
             }
             self.row_of_values(index, original, &mut columns);
         }

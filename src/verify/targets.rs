@@ -4,6 +4,7 @@ use pg_query::protobuf as pg;
 use pg_query::{Node, NodeEnum};
 
 use super::expression::{reference, sent_as};
+use super::owner::Owner;
 use super::proof::{
     Checked, Pair, Proof, anywhere, both, column_path, differs, empty, equal, path, position,
     refuse, unsupported,
@@ -11,8 +12,9 @@ use super::proof::{
 use super::scope::{self, Extent, Found, Item, Reference};
 use super::types::{Column, Typed, Value};
 use crate::catalog::oid;
-use crate::isolate::refusal::Reason;
-use crate::tenant::TenantType;
+use crate::isolate::refusal::{BeyondGrant, Reason};
+use crate::isolate::template::SlotType;
+use crate::tenant::Scoped;
 
 /// `MaxTupleAttributeNumber`
 const COLUMNS_MAX: usize = 1_664;
@@ -25,24 +27,35 @@ struct Walk<'p> {
 }
 
 impl Proof<'_> {
-    /// Compares two target lists. With `added`, the rewritten one has the tenant's value at its end.
+    /// Compares two target lists. With `owner`, they say whose the rows of an INSERT are.
     pub(super) fn targets(
         &mut self,
         pair: Pair<'_, Vec<Node>>,
-        added: Option<TenantType>,
+        owner: Option<Owner<'_>>,
     ) -> Checked<(Vec<Column>, Extent)> {
         let mut walk = Walk {
             rewritten: pair.1.iter(),
             columns: Vec::new(),
             extent: Extent::Complete,
         };
-        for original in pair.0 {
+        if let Some(Owner::Checked { at, scoped }) = owner
+            && !pair
+                .0
+                .get(..=at)
+                .is_some_and(|items| items.iter().all(is_one_column))
+        {
+            let column = scoped.column.clone();
+            return Err(BeyondGrant::TenantNotNamed { column }.into());
+        }
+        for (at, original) in pair.0.iter().enumerate() {
             let Some(NodeEnum::ResTarget(original)) = &original.node else {
                 return Err(differs("a target list"));
             };
-            match star_of(original) {
-                Some(star) => self.star(star, &mut walk)?,
-                None => self.target(original, &mut walk)?,
+            if let Some(star) = star_of(original) {
+                self.star(star, &mut walk)?;
+            } else {
+                let scoped = owner.and_then(|owner| owner.checked_at(at));
+                self.target(original, scoped, &mut walk)?;
             }
             // Queries in FROM could double their columns at each level.
             if walk.columns.len() > COLUMNS_MAX {
@@ -53,9 +66,9 @@ impl Proof<'_> {
                 return Err(reason.into());
             }
         }
-        if let Some(column_type) = added {
+        if let Some(column_type) = owner.and_then(Owner::added) {
             let value = plain_target(walk.rewritten.next())?;
-            self.slot(value, column_type)?;
+            self.slot(value, SlotType::One(column_type))?;
         }
         if walk.rewritten.next().is_some() {
             return Err(differs("a target list"));
@@ -63,7 +76,12 @@ impl Proof<'_> {
         Ok((walk.columns, walk.extent))
     }
 
-    fn target(&mut self, original: &pg::ResTarget, walk: &mut Walk<'_>) -> Checked {
+    fn target(
+        &mut self,
+        original: &pg::ResTarget,
+        owner: Option<&Scoped>,
+        walk: &mut Walk<'_>,
+    ) -> Checked {
         let Some(Some(NodeEnum::ResTarget(rewritten))) =
             walk.rewritten.next().map(|rewritten| &rewritten.node)
         else {
@@ -71,12 +89,20 @@ impl Proof<'_> {
         };
         both!(ResTarget, original, rewritten, { name, indirection, val, location });
         anywhere(location);
-        equal(name, "the name of an output column")?;
         empty(indirection, "a target of this form")?;
         let (Some(value), Some(sent)) = val else {
             return Err(differs("a target list"));
         };
-        self.expression(value, sent)?;
+        match owner {
+            None => {
+                equal(name, "the name of an output column")?;
+                self.expression(value, sent)?;
+            }
+            Some(scoped) => {
+                kept_name(name, value)?;
+                self.checked_owner(value, sent, scoped)?;
+            }
+        }
         if let Some(row) = expanded_row(value) {
             match reference(&row.fields).map(|row| scope::resolve(&self.levels, row)) {
                 Some(Ok(Found::Row(item))) => {
@@ -149,6 +175,7 @@ impl Proof<'_> {
 
     fn whole_star(&mut self, fields: &Vec<Node>, walk: &mut Walk<'_>) -> Checked {
         let level = self.level()?;
+        level.readable()?;
         if level.items.iter().any(|item| item.hidden.is_some()) {
             for item in &level.items {
                 if item.hidden.is_some() {
@@ -203,6 +230,15 @@ fn sent_star(fields: &Vec<Node>, sent: &Node, named: Reference<'_>) -> Checked {
     }
 }
 
+/// Compares the name of an output column, which may be written out.
+fn kept_name(name: Pair<'_, String>, value: &Node) -> Checked {
+    let known = column_path(value).and_then(|path| path.last().copied().map(str::to_owned));
+    if name.0.is_empty() && known.as_ref() == Some(name.1) {
+        return Ok(());
+    }
+    equal(name, "the name of an output column")
+}
+
 /// The value of a target without a name.
 fn plain_target(target: Option<&Node>) -> Checked<&Node> {
     let wrong = || differs("a target list");
@@ -228,6 +264,18 @@ fn star_of(target: &pg::ResTarget) -> Option<&pg::ColumnRef> {
     };
     let last = column.fields.last()?;
     matches!(&last.node, Some(NodeEnum::AStar(_))).then_some(column)
+}
+
+/// Whether a target is one column of the result.
+fn is_one_column(target: &Node) -> bool {
+    let Some(NodeEnum::ResTarget(target)) = &target.node else {
+        return false;
+    };
+    star_of(target).is_none()
+        && target
+            .val
+            .as_deref()
+            .is_some_and(|value| !is_expanded(value))
 }
 
 /// Whether a target is `(..).*`.

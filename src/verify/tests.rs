@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::{Claim, verify};
 use crate::catalog::{Catalog, Oid, RelationName};
 use crate::isolate::refusal::Refusal;
-use crate::isolate::template::{Edit, Reading, Slot, Template};
+use crate::isolate::template::{Edit, Reading, Slot, SlotType, Template};
 use crate::tenant::{
     Classified, Policy, TablePolicy, TenantKey, TenantType, TrustedTrigger, Unlisted,
 };
@@ -70,8 +70,10 @@ fn template(original: &str, sent: &str, declared: usize) -> Template {
     let mut rest = sent;
     while let Some((before, after)) = rest.split_once('{') {
         let marked = after.split_once('}').and_then(|(name, after)| {
-            let found = types.iter().find(|kind| kind.name() == name)?;
-            Some((*found, after))
+            let one = types.iter().map(|kind| SlotType::One(*kind));
+            let any = types.iter().map(|kind| SlotType::Any(*kind));
+            let found = one.chain(any).find(|kind| kind.name() == name)?;
+            Some((found, after))
         });
         template.text.push_str(before);
         let Some((slot_type, after)) = marked else {

@@ -8,16 +8,18 @@ use pg_query::protobuf as pg;
 use pg_query::{Node, NodeEnum};
 
 use super::from::{Table, direct_test, nothing_else, qualified};
+use super::owner::Owner;
 use super::proof::{
     Checked, Pair, Proof, anywhere, both, differs, empty, equal, position, refuse, unchanged,
     unsupported,
 };
 use super::reading;
-use super::scope::{Extent, Item, Level, Locks, Output, Rows, Tenancy, Test};
+use super::scope::{Extent, Item, Level, Locks, Output, Rows, Sealed, Tenancy, Test};
 use super::silent::Clause;
 use crate::catalog::Relation;
-use crate::isolate::refusal::Reason;
-use crate::tenant::Class;
+use crate::isolate::refusal::{BeyondGrant, Reason};
+use crate::isolate::template::SlotType;
+use crate::tenant::{Class, Scoped, TenantColumn, Verb};
 
 /// The table that a statement writes.
 pub(super) struct Target<'c> {
@@ -30,6 +32,11 @@ impl Target<'_> {
     /// The tenant's test on it, if it belongs to tenants.
     pub(super) fn tests(&self) -> Vec<Test> {
         self.test.iter().cloned().collect()
+    }
+
+    /// Whether this is the tenant column.
+    fn is_owner(&self, column: &str) -> bool {
+        self.test.as_ref().is_some_and(|test| test.column == column)
     }
 }
 
@@ -62,7 +69,7 @@ impl<'a> Proof<'a> {
         });
         self.with(with_clause)?;
         self.levels.push(Level::new(Tenancy::Free));
-        let target = self.target_table(relation)?;
+        let target = self.target_table(relation, Verb::Update)?;
         self.guarded(&target)?;
         self.range_entries(from_clause)?;
         self.assignments(target_list, &target)?;
@@ -77,7 +84,7 @@ impl<'a> Proof<'a> {
         });
         self.with(with_clause)?;
         self.levels.push(Level::new(Tenancy::Free));
-        let target = self.target_table(relation)?;
+        let target = self.target_table(relation, Verb::Delete)?;
         self.guarded(&target)?;
         self.range_entries(using_clause)?;
         let tests = std::mem::take(&mut self.level()?.tests);
@@ -92,9 +99,9 @@ impl<'a> Proof<'a> {
         });
         equal(r#override, "OVERRIDING")?;
         self.with(with_clause)?;
-        let width = self.source(select_stmt, relation)?;
+        let width = self.source(select_stmt, relation, cols.0)?;
         self.levels.push(Level::new(Tenancy::Free));
-        let target = self.target_table(relation)?;
+        let target = self.target_table(relation, Verb::Insert)?;
         self.insert_columns(cols, &target, width)?;
         match on_conflict_clause {
             (Some(original), Some(rewritten)) => self.conflict(original, rewritten, &target)?,
@@ -108,11 +115,12 @@ impl<'a> Proof<'a> {
     pub(super) fn target_table(
         &mut self,
         pair: Pair<'_, Option<pg::RangeVar>>,
+        verb: Verb,
     ) -> Checked<Target<'a>> {
         let (Some(original), Some(rewritten)) = pair else {
             return Err(differs("the target of a write"));
         };
-        let (relation, class) = self.writable(original)?;
+        let (relation, class) = self.writable(original, verb)?;
         qualified(original, rewritten, relation)?;
         let mut target = Target {
             relation,
@@ -121,21 +129,33 @@ impl<'a> Proof<'a> {
         let mut item = self.item(original, relation, Tenancy::Free);
         if let Class::Scoped(scoped) = class {
             self.touched = Tenancy::Scoped;
-            item.hidden = Some(scoped.column.clone());
+            item.hidden = self.hidden(scoped);
             item.tenancy = Tenancy::Scoped;
             let alias = item.name.clone().unwrap_or_default();
             target.test = Some(direct_test(alias, relation, scoped));
         }
+        let may_read = self.classified().permits(Verb::Select);
         let level = self.level()?;
+        if !may_read {
+            level.sealed = Some(Sealed {
+                alias: item.name.clone().unwrap_or_default(),
+                relation: relation.name.clone(),
+            });
+        }
         let exposed = level.add(item);
         level.star.append(exposed);
         Ok(target)
     }
 
     /// The target of a write, if tenants may write it.
-    fn writable(&self, named: &pg::RangeVar) -> Checked<(&'a Relation, &'a Class)> {
+    pub(super) fn writable(
+        &mut self,
+        named: &pg::RangeVar,
+        verb: Verb,
+    ) -> Checked<(&'a Relation, &'a Class)> {
         let at = position((&named.location, &named.location));
         let Table { relation, class } = self.table(named)?;
+        self.permitted(relation, verb, at)?;
         if let Class::Shared { writable: false } = class {
             let reason = Reason::AsPostgres {
                 sqlstate: "42501",
@@ -143,7 +163,8 @@ impl<'a> Proof<'a> {
             };
             return Err(refuse(reason, at));
         }
-        if let Some(hazard) = self.classified().write_hazards(relation).into_iter().next() {
+        let hazards = self.classified().write_hazards(relation, verb);
+        if let Some(hazard) = hazards.into_iter().next() {
             let relation = relation.name.to_string();
             return Err(refuse(Reason::WriteNotAllowed { relation, hazard }, at));
         }
@@ -194,7 +215,7 @@ impl<'a> Proof<'a> {
                 return Err(differs("SET"));
             };
             both!(ResTarget, o, r, { name, indirection, val, location });
-            assigned_column(name, target, position(location))?;
+            self.assigned_column(name, target, position(location))?;
             self.subscripts(indirection)?;
             let (Some(value), Some(sent)) = val else {
                 return Err(differs("SET"));
@@ -260,14 +281,16 @@ impl<'a> Proof<'a> {
         &mut self,
         pair: Pair<'_, Option<Box<Node>>>,
         relation: Pair<'_, Option<pg::RangeVar>>,
+        columns: &[Node],
     ) -> Checked<Option<usize>> {
         let Some(named) = relation.0 else {
             return Err(differs("the target of a write"));
         };
-        let (_, class) = self.writable(named)?;
-        let added = match class {
-            Class::Scoped(scoped) => Some(scoped.column_type),
-            Class::Shared { .. } | Class::Refused(_) => None,
+        let (_, class) = self.writable(named, Verb::Insert)?;
+        let owner = match (class, self.classified().tenant_column()) {
+            (Class::Scoped(scoped), TenantColumn::Hidden) => Some(Owner::Added(scoped.column_type)),
+            (Class::Scoped(scoped), TenantColumn::Visible) => Some(named_owner(columns, scoped)?),
+            (Class::Shared { .. } | Class::Refused(_), _) => None,
         };
         match pair {
             (Some(original), Some(rewritten)) => {
@@ -276,17 +299,18 @@ impl<'a> Proof<'a> {
                 else {
                     return Err(differs("the source of an INSERT"));
                 };
-                let output = self.select(o, r, added)?;
+                let output = self.select(o, r, owner)?;
                 let known = output.extent == Extent::Complete;
                 Ok(known.then_some(output.columns.len()))
             }
             (None, Some(rewritten)) => {
+                let added = owner.and_then(Owner::added);
                 let column_type = added.ok_or_else(|| differs("DEFAULT VALUES"))?;
                 let value = only_value(rewritten).ok_or_else(|| differs("DEFAULT VALUES"))?;
-                self.slot(value, column_type)?;
+                self.slot(value, SlotType::One(column_type))?;
                 Ok(Some(0))
             }
-            (None, None) if added.is_none() => Ok(Some(0)),
+            (None, None) if owner.is_none() => Ok(Some(0)),
             (None | Some(_), None) => Err(differs("the source of an INSERT")),
         }
     }
@@ -299,7 +323,8 @@ impl<'a> Proof<'a> {
         width: Option<usize>,
     ) -> Checked {
         let (original, rewritten) = pair;
-        let Some(test) = &target.test else {
+        let (Some(test), TenantColumn::Hidden) = (&target.test, self.classified().tenant_column())
+        else {
             return self.listed_columns(original, rewritten, target);
         };
         let wrong = || differs("the columns of an INSERT");
@@ -351,7 +376,7 @@ impl<'a> Proof<'a> {
                 return Err(differs("the columns of an INSERT"));
             };
             both!(ResTarget, o, r, { name, indirection, val, location });
-            assigned_column(name, target, position(location))?;
+            self.listed_column(name, target, position(location))?;
             self.subscripts(indirection)?;
             equal(val, "the columns of an INSERT")?;
         }
@@ -370,11 +395,25 @@ impl<'a> Proof<'a> {
         anywhere(location);
         equal(action, "ON CONFLICT")?;
         match infer {
-            (Some(original), Some(rewritten)) => self.inference(original, rewritten, target)?,
+            (Some(original), Some(rewritten)) => {
+                // As PostgreSQL's privileges have it: whether a row is there is read.
+                self.level()?.readable()?;
+                self.inference(original, rewritten, target)?;
+            }
             (None, None) => {}
             (Some(_), None) | (None, Some(_)) => return Err(differs("ON CONFLICT")),
         }
         let updates = *action.0 == i32::from(pg::OnConflictAction::OnconflictUpdate);
+        if updates {
+            self.permitted(target.relation, Verb::Update, None)?;
+            let hazards = self
+                .classified()
+                .write_hazards(target.relation, Verb::Update);
+            if let Some(hazard) = hazards.into_iter().next() {
+                let relation = target.relation.name.to_string();
+                return Err(Reason::WriteNotAllowed { relation, hazard }.into());
+            }
+        }
         let excluded = self.excluded(target)?;
         self.assignments(target_list, target)?;
         let tests = if updates { target.tests() } else { Vec::new() };
@@ -386,7 +425,10 @@ impl<'a> Proof<'a> {
 
     /// Makes `excluded` visible. Returns how many range entries were so before.
     fn excluded(&mut self, target: &Target<'_>) -> Checked<usize> {
-        let hidden = target.test.as_ref().map(|test| test.column.clone());
+        let hidden = match self.classified().tenant_column() {
+            TenantColumn::Hidden => target.test.as_ref().map(|test| test.column.clone()),
+            TenantColumn::Visible => None,
+        };
         let level = self.level()?;
         let before = level.items.len();
         let columns = level.items.first().map(|item| item.columns.clone());
@@ -426,7 +468,11 @@ impl<'a> Proof<'a> {
             named_key(conname.0, target)?;
         }
         let (elements, sent) = index_elems;
-        let kept = match (&target.test, sent.split_last()) {
+        let added = match self.classified().tenant_column() {
+            TenantColumn::Hidden => target.test.as_ref(),
+            TenantColumn::Visible => None,
+        };
+        let kept = match (added, sent.split_last()) {
             (Some(test), Some((last, kept))) if !elements.is_empty() => {
                 let wanted = pg::IndexElem {
                     name: test.column.clone(),
@@ -450,6 +496,38 @@ impl<'a> Proof<'a> {
         Ok(())
     }
 
+    /// The target of an assignment.
+    fn assigned_column(
+        &self,
+        name: Pair<'_, String>,
+        target: &Target<'_>,
+        at: Option<usize>,
+    ) -> Checked {
+        let is_owner = target.is_owner(name.0);
+        if is_owner && self.classified().tenant_column() == TenantColumn::Visible {
+            let column = name.0.clone();
+            return Err(refuse(
+                BeyondGrant::TenantColumnAssigned { column }.into(),
+                at,
+            ));
+        }
+        self.listed_column(name, target, at)
+    }
+
+    /// A column in the list of an INSERT or of ON CONFLICT.
+    fn listed_column(
+        &self,
+        name: Pair<'_, String>,
+        target: &Target<'_>,
+        at: Option<usize>,
+    ) -> Checked {
+        if target.is_owner(name.0) && self.classified().tenant_column() == TenantColumn::Hidden {
+            let column = name.0.clone();
+            return Err(refuse(Reason::ColumnDoesNotExist { column }, at));
+        }
+        equal(name, "the name of a column")
+    }
+
     fn index_element(&mut self, original: &Node, rewritten: &Node, target: &Target<'_>) -> Checked {
         let (Some(NodeEnum::IndexElem(o)), Some(NodeEnum::IndexElem(r))) =
             (&original.node, &rewritten.node)
@@ -459,7 +537,7 @@ impl<'a> Proof<'a> {
         both!(IndexElem, o, r, {
             name, expr, indexcolname, collation, opclass, opclassopts, ordering, nulls_ordering
         });
-        assigned_column(name, target, None)?;
+        self.listed_column(name, target, None)?;
         equal(indexcolname, "the columns of ON CONFLICT")?;
         equal(ordering, "the columns of ON CONFLICT")?;
         equal(nulls_ordering, "the columns of ON CONFLICT")?;
@@ -507,16 +585,25 @@ fn only_value(node: &Node) -> Option<&Node> {
     }
 }
 
-fn assigned_column(name: Pair<'_, String>, target: &Target<'_>, at: Option<usize>) -> Checked {
-    let is_hidden = target
-        .test
-        .as_ref()
-        .is_some_and(|test| test.column == *name.0);
-    if is_hidden {
-        let column = name.0.clone();
-        return Err(refuse(Reason::ColumnDoesNotExist { column }, at));
+/// Where the column list of an INSERT names the tenant column: exactly once.
+fn named_owner<'c>(columns: &[Node], scoped: &'c Scoped) -> Checked<Owner<'c>> {
+    let is_owner = |node: &Node| match &node.node {
+        Some(NodeEnum::ResTarget(target)) => target.name == scoped.column,
+        Some(_) | None => true,
+    };
+    let mut named = columns
+        .iter()
+        .enumerate()
+        .filter(|(_, node)| is_owner(node));
+    match (named.next(), named.next()) {
+        (Some((at, node)), None) if plain_column(node).is_some() => {
+            Ok(Owner::Checked { at, scoped })
+        }
+        (None | Some(_), _) => {
+            let column = scoped.column.clone();
+            Err(BeyondGrant::TenantNotNamed { column }.into())
+        }
     }
-    equal(name, "the name of a column")
 }
 
 /// A named key must hold the tenant column: else it conflicts with other tenants' rows.

@@ -45,18 +45,25 @@ tenants = "*"
 /// The trials.
 pub fn trials() -> Vec<Trial> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config");
-    let mut trials: Vec<Trial> = ["faults", "meaning", "names", "not_supported", "secrets"]
-        .into_iter()
-        .map(|name| {
-            let file = root.join("cases").join(name);
-            Trial::test(format!("config::{name}"), move || {
-                datadriven::walk(&file.display().to_string(), |cases| {
-                    cases.run(|case| -> String { check(case) });
-                });
-                Ok(())
-            })
+    let mut trials: Vec<Trial> = [
+        "faults",
+        "grants",
+        "meaning",
+        "names",
+        "not_supported",
+        "secrets",
+    ]
+    .into_iter()
+    .map(|name| {
+        let file = root.join("cases").join(name);
+        Trial::test(format!("config::{name}"), move || {
+            datadriven::walk(&file.display().to_string(), |cases| {
+                cases.run(|case| -> String { check(case) });
+            });
+            Ok(())
         })
-        .collect();
+    })
+    .collect();
     trials.push(Trial::test(
         "config::the_example_is_understood",
         move || {
@@ -69,6 +76,7 @@ pub fn trials() -> Vec<Trial> {
             }
             let served: Vec<&str> = config.tenants.keys().map(TenantId::as_str).collect();
             assert_eq!(served, ["acme", "globex"]);
+            assert_eq!(config.grants.len(), 1, "inc-123");
             Ok(())
         },
     ));
@@ -125,6 +133,10 @@ fn files(input: &str) -> BTreeMap<String, String> {
 }
 
 fn served(config: &Config, out: &mut String) {
+    let mut grants = String::new();
+    for name in config.grants.keys() {
+        write!(grants, "; grant {name}").unwrap();
+    }
     let names = |names: Vec<&str>| {
         if names.is_empty() {
             "-".to_owned()
@@ -134,11 +146,12 @@ fn served(config: &Config, out: &mut String) {
     };
     writeln!(
         out,
-        "served: listeners {}; upstreams {}; logins {}; tenants {}",
+        "served: listeners {}; upstreams {}; logins {}; tenants {}{}",
         config.listen.addresses.len(),
         names(config.upstreams.keys().map(String::as_str).collect()),
         names(config.logins.keys().map(String::as_str).collect()),
         names(config.tenants.keys().map(TenantId::as_str).collect()),
+        grants,
     )
     .unwrap();
 }
@@ -154,6 +167,9 @@ fn show(config: &Config, out: &mut String) {
     }
     for tenant in config.tenants.values() {
         writeln!(out, "{tenant:?}").unwrap();
+    }
+    for grant in config.grants.values() {
+        writeln!(out, "{grant:?}").unwrap();
     }
     writeln!(out, "{:?}", config.policy).unwrap();
 }

@@ -20,13 +20,14 @@ use std::collections::BTreeMap;
 use libtest_mimic::{Failed, Trial};
 use pg_query::NodeEnum;
 use pg_query::protobuf::{ParseResult, ScanToken, Token};
+use tenantry::bypass::BypassedStatement;
 use tenantry::isolate::refusal::Refusal;
-use tenantry::isolate::template::{Edit, Reading, Slot, Template};
+use tenantry::isolate::template::{Edit, Reading, Slot, SlotType, Template};
 use tenantry::isolate::{Prepared, prepare, splice};
-use tenantry::tenant::{Classified, TenantType};
+use tenantry::tenant::{Classified, Rows, TenantKey, TenantType};
 use tenantry::verify::{Claim, VerifiedStatement, verify};
 
-use crate::fixture;
+use crate::{fixture, grants};
 use variants::Context;
 
 /// Fewer mutants than this, and the test tests nothing.
@@ -89,26 +90,165 @@ const MORE: &[&str] = &[
 
 /// The trials.
 pub fn trials() -> Vec<Trial> {
-    vec![Trial::test(
-        "mutants::every_one_is_refused",
-        every_one_is_refused,
-    )]
+    vec![
+        Trial::test("mutants::every_one_is_refused", every_one_is_refused),
+        Trial::test("mutants::of_a_scope_are_refused", of_a_scope_are_refused),
+        Trial::test(
+            "mutants::a_proof_holds_under_its_own_grant",
+            a_proof_holds_under_its_own_grant,
+        ),
+    ]
 }
 
 fn every_one_is_refused() -> Result<(), Failed> {
-    let classified = fixture::classified();
+    let tally = refused_under(&fixture::classified(), &statements())?;
+    assert!(tally.mutants >= MUTANTS_AT_LEAST, "only {tally:?}");
+    assert!(tally.proved >= PROVED_AT_LEAST, "only {tally:?}");
+    assert!(tally.spliced >= PROVED_AT_LEAST, "only {tally:?}");
+    Ok(())
+}
+
+/// What an admin writes under a grant over tenants 1 and 2.
+const SCOPED: &[&str] = &[
+    "SELECT * FROM settings",
+    "SELECT o.tenant_id, count(*) FROM orders o WHERE o.total > 10 GROUP BY o.tenant_id",
+    "SELECT o.id, c.name FROM orders o LEFT JOIN customers c ON c.id = o.customer_id \
+     AND c.tenant_id = o.tenant_id WHERE o.id = $1",
+    "SELECT id FROM orders NATURAL JOIN customers",
+    "SELECT tenant_id FROM orders WHERE customer_id IN (SELECT id FROM customers) \
+     UNION SELECT tenant_id FROM settings",
+    "WITH t AS (SELECT tenant_id, id FROM orders) SELECT t.id FROM t JOIN order_items i \
+     ON i.order_id = t.id AND i.tenant_id = t.tenant_id",
+    "UPDATE orders o SET memo = $1 FROM customers c WHERE c.id = o.customer_id RETURNING o.id",
+    "DELETE FROM order_items WHERE tenant_id = 1 OR qty = 2",
+    "INSERT INTO settings (tenant_id, key, value) VALUES (1, 'a', 'b'), ($1, $2, 'c')",
+    "INSERT INTO settings (key, tenant_id, value) SELECT name, c.tenant_id, email FROM customers c \
+     UNION ALL SELECT key, 2, value FROM settings",
+    "INSERT INTO settings (tenant_id, key, value) VALUES (1, 'a', 'b') \
+     ON CONFLICT (tenant_id, key) DO UPDATE SET value = excluded.value WHERE settings.value <> 'x' \
+     RETURNING *",
+];
+
+/// Fewer mutants of a scope than this, and the test tests nothing.
+const OF_SCOPE_AT_LEAST: usize = 1_000;
+
+fn of_a_scope_are_refused() -> Result<(), Failed> {
+    let rows = Rows::Of([1, 2].map(TenantKey::Integer).into_iter().collect());
+    let under = fixture::classified().under(grants::scope(rows, None, None));
+    let statements: Vec<(String, String)> = SCOPED
+        .iter()
+        .map(|sql| ("scope".to_owned(), (*sql).to_owned()))
+        .collect();
+    let tally = refused_under(&under, &statements)?;
+    assert_eq!(tally.proved, SCOPED.len(), "all are proved: {tally:?}");
+    assert!(tally.mutants >= OF_SCOPE_AT_LEAST, "only {tally:?}");
+    for kind in [
+        "scope dropped",
+        "scope widened",
+        "check dropped",
+        "ELSE the value",
+    ] {
+        assert!(tally.by_kind.contains_key(kind), "no mutant: {kind}");
+    }
+    Ok(())
+}
+
+/// What was made under one grant, or under none, is not proved under another; and what is proved bears
+/// the keys of the grant that it was proved under.
+fn a_proof_holds_under_its_own_grant() -> Result<(), Failed> {
+    let names = |names: &[&str]| -> Vec<String> { names.iter().map(|n| (*n).to_owned()).collect() };
+    let over = |keys: &[i64]| Rows::Of(keys.iter().copied().map(TenantKey::Integer).collect());
+    let tenant = || Rows::AsTenant(TenantKey::Integer(1));
+    let all = fixture::classified();
+    let own = all.under(grants::scope(over(&[1, 2]), None, None));
+    let (customers, select) = (names(&["customers"]), names(&["select"]));
+    let others = [
+        ("no grant", all.clone()),
+        (
+            "other tables",
+            all.under(grants::scope(over(&[1, 2]), Some(&customers), None)),
+        ),
+        (
+            "as a tenant",
+            all.under(grants::scope(tenant(), None, None)),
+        ),
+        (
+            "a tenant's own database",
+            all.under(grants::scope(Rows::All, None, None)),
+        ),
+    ];
+    for sql in [
+        "SELECT memo FROM orders",
+        "UPDATE orders SET memo = 'x'",
+        "DELETE FROM order_items",
+        "INSERT INTO settings (tenant_id, key) VALUES (1, 'a')",
+    ] {
+        let made =
+            |under: &Classified| prepare(sql.as_bytes(), &[], under).map(|mut all| all.remove(0));
+        let prepared = made(&own)?;
+        for (kind, other) in &others {
+            assert!(
+                claimed(&prepared, &prepared.template, other).is_err(),
+                "{kind}: {sql}"
+            );
+            if let Ok(theirs) = made(other) {
+                assert!(
+                    claimed(&theirs, &theirs.template, &own).is_err(),
+                    "{kind}: {sql}"
+                );
+            }
+        }
+        let reading = all.under(grants::scope(over(&[1, 2]), None, Some(&select)));
+        let read = claimed(&prepared, &prepared.template, &reading);
+        assert_eq!(read.is_ok(), sql.starts_with("SELECT"), "{sql}");
+        let wider = all.under(grants::scope(over(&[1, 2, 3]), None, None));
+        for (under, keys) in [(&own, "'{1,2}'"), (&wider, "'{1,2,3}'")] {
+            let verified = claimed(&prepared, &prepared.template, under)?;
+            assert!(
+                verified.with_tenant(&TenantKey::Integer(1)).is_err(),
+                "{sql}"
+            );
+            let bypassed = BypassedStatement::new(verified).expect("it was proved under a scope");
+            assert_eq!(Some(bypassed.scope()), under.scope());
+            assert!(bypassed.with_scope()?.contains(keys), "{sql}");
+        }
+    }
+    let prepared = prepare(b"SELECT memo FROM orders", &[], &all)?.remove(0);
+    let verified = claimed(&prepared, &prepared.template, &all)?;
+    assert!(verified.with_scope().is_err());
+    assert!(
+        BypassedStatement::new(verified).is_err(),
+        "a tenant's statement is no admin's"
+    );
+    Ok(())
+}
+
+/// What the mutants came to.
+#[derive(Debug)]
+struct Tally {
+    mutants: usize,
+    proved: usize,
+    spliced: usize,
+    by_kind: BTreeMap<String, usize>,
+}
+
+/// Makes every mutant of the statements; one that the verifier lets pass fails the trial.
+fn refused_under(
+    classified: &Classified,
+    statements: &[(String, String)],
+) -> Result<Tally, Failed> {
     let mut by_kind: BTreeMap<String, usize> = BTreeMap::new();
     let mut survivors = Vec::new();
     let mut proved = 0;
     let mut spliced = 0;
-    for (id, sql) in statements() {
+    for (id, sql) in statements {
         // In the first way where it can, and in the second.
-        let first = prepare(sql.as_bytes(), &[], &classified).unwrap_or_default();
-        let second = splice(&sql, &[], &classified).ok();
+        let first = prepare(sql.as_bytes(), &[], classified).unwrap_or_default();
+        let second = splice(sql, &[], classified).ok();
         let is_second = |prepared: &Prepared| matches!(prepared.reading, Reading::Spliced { .. });
         let first = first.into_iter().filter(|first| !is_second(first));
         for prepared in first.chain(second) {
-            if claimed(&prepared, &prepared.template, &classified).is_err() {
+            if claimed(&prepared, &prepared.template, classified).is_err() {
                 continue;
             }
             proved += 1;
@@ -119,7 +259,7 @@ fn every_one_is_refused() -> Result<(), Failed> {
                 // One edit of the whole text is as true as any other.
                 let whole = is_second(&prepared).then(|| whole(&prepared, &template));
                 let prepared = whole.as_ref().unwrap_or(&prepared);
-                if claimed(prepared, &template, &classified).is_ok() {
+                if claimed(prepared, &template, classified).is_ok() {
                     let before = &prepared.template.text;
                     survivors.push(format!("{kind} {id}\n  {before}\n  {}", template.text));
                 }
@@ -131,10 +271,12 @@ fn every_one_is_refused() -> Result<(), Failed> {
     if !survivors.is_empty() {
         return Err(format!("{} survivors\n{}", survivors.len(), survivors.join("\n")).into());
     }
-    assert!(all >= MUTANTS_AT_LEAST, "only {all} mutants");
-    assert!(proved >= PROVED_AT_LEAST, "only {proved} statements");
-    assert!(spliced >= PROVED_AT_LEAST, "only {spliced} spliced");
-    Ok(())
+    Ok(Tally {
+        mutants: all,
+        proved,
+        spliced,
+        by_kind,
+    })
 }
 
 /// The core cases' statements, by the case.
@@ -204,7 +346,7 @@ fn honest(template: &Template, text: String) -> Template {
                 slots.push(Slot {
                     offset: usize::try_from(parameter.location).expect("a position"),
                     number,
-                    slot_type: slot_type.unwrap_or(TenantType::Int4),
+                    slot_type: slot_type.unwrap_or(SlotType::One(TenantType::Int4)),
                 });
             }
         }

@@ -87,6 +87,7 @@ pub fn of(node: &NodeEnum, context: &Context) -> Variants {
             bare.search_clause = None;
             bare.cycle_clause = None;
             found.push(("SEARCH and CYCLE dropped", NodeEnum::CommonTableExpr(bare)));
+            expressions(node, context, &mut found);
         }
         NodeEnum::JoinExpr(join) => joins(join, context, &mut found),
         NodeEnum::RangeSubselect(derived) => fences(derived, context, &mut found),
@@ -394,6 +395,10 @@ fn tests(test: &Node, context: &Context) -> Vec<(&'static str, Node)> {
         ),
         ("IS NOT NULL", null_test(operation.lexpr.clone())),
     ];
+    if is_of_scope(test) {
+        let of_scope = scopes(operation, context).into_iter();
+        found.extend(of_scope.map(|(kind, node)| (kind, wrap(node))));
+    }
     for number in [1, context.client_parameters, context.client_parameters + 2] {
         if number > 0 && number != context.client_parameters + 1 {
             let parameter = NodeEnum::ParamRef(pg::ParamRef {
@@ -496,6 +501,131 @@ fn samples(sample: &pg::RangeTableSample, found: &mut Variants) {
     let mut other = sample.clone();
     other.repeatable = some(number(7));
     found.push(("another seed", NodeEnum::RangeTableSample(Box::new(other))));
+}
+
+/// What can be done to the test of a scope, `column = ANY (slot)`.
+fn scopes(operation: &pg::AExpr, context: &Context) -> Variants {
+    let changed = |change: &dyn Fn(&mut pg::AExpr)| {
+        let mut operation = operation.clone();
+        change(&mut operation);
+        NodeEnum::AExpr(Box::new(operation))
+    };
+    let text = |text: &str| {
+        let sval = text.to_owned();
+        NodeEnum::AConst(pg::AConst {
+            val: Some(pg::a_const::Val::Sval(pg::String { sval })),
+            ..pg::AConst::default()
+        })
+    };
+    let slot = uncast(&operation.rexpr)
+        .and_then(|slot| slot.node)
+        .expect("a slot");
+    let with = |value: NodeEnum| changed(&|test| test.rexpr = some(value.clone()));
+    let elements = [1, 2, 3].map(|key| wrap(number(key))).to_vec();
+    let array = NodeEnum::AArrayExpr(pg::AArrayExpr {
+        elements,
+        ..pg::AArrayExpr::default()
+    });
+    let mut found = vec![
+        ("scope dropped", with(column(&["tenant_id"]))),
+        ("scope widened", with(array_cast(text("{1,2,3}"), &[-1]))),
+        ("scope written out", with(array_cast(text("{1,2}"), &[-1]))),
+        ("scope as an array", with(array)),
+        (
+            "scope of a fixed size",
+            with(array_cast(slot.clone(), &[2])),
+        ),
+        (
+            "scope of two dimensions",
+            with(array_cast(slot.clone(), &[-1, -1])),
+        ),
+        ("scope of one", with(cast(slot, "int4"))),
+        (
+            "= ALL",
+            changed(&|test| test.kind = pg::AExprKind::AexprOpAll.into()),
+        ),
+        (
+            "= without ANY",
+            changed(&|test| test.kind = pg::AExprKind::AexprOp.into()),
+        ),
+        (
+            "<> ANY",
+            changed(&|test| test.name = names(&["pg_catalog", "<>"])),
+        ),
+    ];
+    for number in 1..=context.client_parameters {
+        let parameter = NodeEnum::ParamRef(pg::ParamRef {
+            number,
+            location: 0,
+        });
+        found.push(("scope of the client's", with(array_cast(parameter, &[-1]))));
+    }
+    found
+}
+
+/// What can be done to the value for the tenant column under a scope.
+fn owners(case: &pg::CaseExpr, context: &Context, found: &mut Variants) {
+    let Some(Some(NodeEnum::CaseWhen(when))) = case.args.first().map(|when| &when.node) else {
+        return;
+    };
+    let Some(condition) = when.expr.as_deref().filter(|condition| is_test(condition)) else {
+        return;
+    };
+    let value = when.result.clone().expect("a value");
+    found.push(("check dropped", value.node.clone().expect("a value")));
+    let mut add = |kind: &'static str, change: &dyn Fn(&mut pg::CaseExpr, &mut pg::CaseWhen)| {
+        let (mut case, mut when) = (case.clone(), (**when).clone());
+        change(&mut case, &mut when);
+        if !case.args.is_empty() {
+            case.args[0] = wrap(NodeEnum::CaseWhen(Box::new(when)));
+        }
+        found.push((kind, NodeEnum::CaseExpr(Box::new(case))));
+    };
+    add("check is TRUE", &|_, when| when.expr = some(truth()));
+    add("check negated", &|_, when| {
+        when.expr = Some(Box::new(not(condition.clone())));
+    });
+    add("check OR TRUE", &|_, when| {
+        when.expr = Some(Box::new(or(vec![condition.clone(), wrap(truth())])));
+    });
+    for (_, variant) in scopes(
+        match &condition.node {
+            Some(NodeEnum::AExpr(operation)) => operation,
+            _ => return,
+        },
+        context,
+    ) {
+        add("check of another scope", &|_, when| {
+            when.expr = some(variant.clone());
+        });
+    }
+    add("another value than checked", &|_, when| {
+        when.result = some(cast(number(3), "int4"));
+    });
+    add("another check than the value", &|_, when| {
+        if let Some(Some(NodeEnum::AExpr(test))) = when.expr.as_mut().map(|e| &mut e.node) {
+            test.lexpr = some(cast(number(1), "int4"));
+        }
+    });
+    add("value of another type", &|_, when| {
+        when.result = retyped(&when.result, "int8");
+    });
+    add("ELSE the value", &|case, _| {
+        case.defresult.clone_from(&Some(value.clone()));
+    });
+    add("ELSE NULL", &|case, _| case.defresult = some(null()));
+    add("ELSE dropped", &|case, _| case.defresult = None);
+    add("ELSE a number", &|case, _| {
+        case.defresult = some(cast(number(3), "int4"));
+    });
+    add("ELSE without the call", &|case, _| {
+        case.defresult = some(cast(number(3), "text"));
+    });
+    add("a second WHEN", &|case, _| {
+        let first = case.args[0].clone();
+        case.args.push(first);
+    });
+    add("CASE of a value", &|case, _| case.arg = some(truth()));
 }
 
 fn inserts(insert: &pg::InsertStmt, context: &Context, found: &mut Variants) {
@@ -889,6 +1019,7 @@ fn expressions(node: &NodeEnum, context: &Context, found: &mut Variants) {
             other.testexpr = None;
             found.push(("another sub-select", NodeEnum::SubLink(other)));
         }
+        NodeEnum::CaseExpr(case) => owners(case, context, found),
         NodeEnum::CommonTableExpr(cte) => {
             let mut other = cte.clone();
             "orders".clone_into(&mut other.ctename);
@@ -906,6 +1037,14 @@ fn is_named(operation: &pg::AExpr, wanted: &str) -> bool {
 fn is_test(node: &Node) -> bool {
     match &node.node {
         Some(NodeEnum::AExpr(operation)) => operation.name == names(&["pg_catalog", "="]),
+        _ => false,
+    }
+}
+
+/// Whether a test is that of a scope.
+fn is_of_scope(test: &Node) -> bool {
+    match &test.node {
+        Some(NodeEnum::AExpr(operation)) => operation.kind == i32::from(pg::AExprKind::AexprOpAny),
         _ => false,
     }
 }
@@ -1014,6 +1153,20 @@ fn cast(value: NodeEnum, name: &str) -> NodeEnum {
         }),
         location: 0,
     }))
+}
+
+/// A cast to an array of `int4` with these bounds.
+fn array_cast(value: NodeEnum, bounds: &[i32]) -> NodeEnum {
+    let mut node = cast(value, "int4");
+    if let NodeEnum::TypeCast(cast) = &mut node
+        && let Some(name) = &mut cast.type_name
+    {
+        name.array_bounds = bounds
+            .iter()
+            .map(|ival| wrap(NodeEnum::Integer(pg::Integer { ival: *ival })))
+            .collect();
+    }
+    node
 }
 
 fn number(ival: i32) -> NodeEnum {

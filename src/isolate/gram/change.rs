@@ -10,7 +10,7 @@ use super::name::{as_postgres, parts};
 use super::{Rewriter, Rewritten, lost, unsupported};
 use crate::catalog::Relation;
 use crate::sql;
-use crate::tenant::{Class, Scoped};
+use crate::tenant::{Class, Scoped, TenantColumn};
 
 /// The table that a statement writes.
 struct Target<'a> {
@@ -52,6 +52,7 @@ impl<'a> Rewriter<'a> {
     /// `INSERT INTO target (columns, tenant_column) ..`, with the tenant's value in every row.
     pub(super) fn insert(&mut self, insert: &pg::InsertStmt) -> Rewritten<()> {
         self.with(insert.with_clause.as_ref())?;
+        self.only_added_owner()?;
         let target = self.target(insert.relation.as_ref())?;
         let source = match insert.select_stmt.as_ref().map(|source| &source.node) {
             Some(Some(NodeEnum::SelectStmt(select))) => Some(&**select),
@@ -78,6 +79,7 @@ impl<'a> Rewriter<'a> {
     /// `MERGE INTO target USING .. ON (condition) AND guard WHEN ..`
     pub(super) fn merge(&mut self, merge: &pg::MergeStmt) -> Rewritten<()> {
         self.with(merge.with_clause.as_ref())?;
+        self.only_added_owner()?;
         let target = self.target(merge.relation.as_ref())?;
         Children(&mut |child| self.node(child)).merge(merge)?;
         let mut when = self.words.next_of(target.behind, &[Token::When]);
@@ -132,6 +134,14 @@ impl<'a> Rewriter<'a> {
         }
         let values = self.words.next_of(behind, &[Token::Values]);
         self.add_to_rows(values, scoped).map(|_behind| ())
+    }
+
+    /// Under a scope a new row says itself whose it is, which the first way checks in its place.
+    fn only_added_owner(&self) -> Rewritten<()> {
+        match self.classified.tenant_column() {
+            TenantColumn::Hidden => Ok(()),
+            TenantColumn::Visible => Err(unsupported("this way of adding rows under a grant")),
+        }
     }
 
     fn target(&mut self, table: Option<&pg::RangeVar>) -> Rewritten<Target<'a>> {
@@ -370,7 +380,8 @@ impl<'a> Rewriter<'a> {
         let Some(returning) = returning else {
             return Ok(());
         };
-        if target.scoped.is_none() {
+        let is_visible = self.classified.tenant_column() == TenantColumn::Visible;
+        if target.scoped.is_none() || is_visible {
             return Ok(());
         }
         for item in &returning.exprs {

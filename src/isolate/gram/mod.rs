@@ -31,9 +31,9 @@ use pg_query::protobuf::Token;
 use pg_query::{Node, NodeEnum};
 
 use crate::isolate::refusal::{Reason, Refusal};
-use crate::isolate::template::{Edit, Slot, Template};
+use crate::isolate::template::{Edit, Slot, SlotType, Template};
 use crate::sql;
-use crate::tenant::{Classified, Scoped, TenantType};
+use crate::tenant::{Classified, Scoped, TenantColumn, TenantType};
 use children::Children;
 use edits::Edits;
 use words::Words;
@@ -236,7 +236,7 @@ fn parameter_number(text: &str) -> Option<u16> {
 }
 
 /// Finds the tenant's parameters in the text: the client's words hold none of their numbers.
-fn slots(text: &str, client_parameters: u16, types: &[TenantType]) -> Rewritten<Vec<Slot>> {
+fn slots(text: &str, client_parameters: u16, types: &[SlotType]) -> Rewritten<Vec<Slot>> {
     let words = Words::of(text)?;
     let slot = |(index, word): (usize, &words::Word)| {
         let number = parameter_number(words.written(index))?;
@@ -268,7 +268,7 @@ struct Rewriter<'a> {
     words: &'a Words<'a>,
     edits: Edits,
     client_parameters: u16,
-    tenant_parameters: Vec<TenantType>,
+    tenant_parameters: Vec<SlotType>,
     /// The common table expressions that can be seen; a later one hides an earlier one.
     ctes: Vec<Cte>,
 }
@@ -338,8 +338,12 @@ impl Rewriter<'_> {
         node.map_or(Ok(()), |node| self.node(node))
     }
 
-    /// The place for the tenant in a comparison or a row: `$n::pg_catalog.type`.
-    fn slot(&mut self, slot_type: TenantType) -> String {
+    /// The place for the tenant, or for those of the scope: `$n::pg_catalog.type`.
+    fn slot(&mut self, tenant_type: TenantType) -> String {
+        let slot_type = match self.classified.tenant_column() {
+            TenantColumn::Hidden => SlotType::One(tenant_type),
+            TenantColumn::Visible => SlotType::Any(tenant_type),
+        };
         let known = self
             .tenant_parameters
             .iter()
@@ -352,11 +356,15 @@ impl Rewriter<'_> {
         format!("${number}::pg_catalog.{}", slot_type.name())
     }
 
-    /// `alias.tenant_column OPERATOR(pg_catalog.=) slot`
+    /// `alias.tenant_column OPERATOR(pg_catalog.=) slot`, or `.. ANY (slot)` under a scope.
     fn predicate(&mut self, alias: &str, scoped: &Scoped) -> String {
         let slot = self.slot(scoped.column_type);
+        let value = match self.classified.tenant_column() {
+            TenantColumn::Hidden => slot,
+            TenantColumn::Visible => format!("ANY ({slot})"),
+        };
         format!(
-            "{}.{} OPERATOR(pg_catalog.=) {slot}",
+            "{}.{} OPERATOR(pg_catalog.=) {value}",
             sql::quote(alias),
             sql::quote(&scoped.column)
         )

@@ -8,10 +8,10 @@ use crate::catalog::Relation;
 use crate::isolate::refusal::Reason;
 use crate::sql;
 use crate::sql::ast::{
-    FunctionArg, FunctionArgExpr, ObjectName, TableAlias, TableFactor, TableFunctionArgs,
+    FunctionArg, FunctionArgExpr, ObjectName, SetExpr, TableAlias, TableFactor, TableFunctionArgs,
     TableWithJoins,
 };
-use crate::tenant::{Class, Scoped};
+use crate::tenant::{Class, Scoped, Verb};
 
 impl Rewriter<'_> {
     /// Rewrites one item of FROM into a form that needs nothing of its surroundings.
@@ -99,6 +99,7 @@ impl Rewriter<'_> {
             return self.alias(&mut alias.clone());
         }
         let (relation, class) = self.relation(name)?;
+        self.permitted(name, relation, Verb::Select)?;
         match class {
             Class::Refused(_) => Err(Reason::Unproved {
                 what: "a closed table".to_owned(),
@@ -176,13 +177,17 @@ impl Rewriter<'_> {
             .into_iter()
             .map(|column| sql::quote(&column.name))
             .collect();
-        let predicate = self.predicate(&relation.name.name, scoped);
+        let predicate = self.predicate(&relation.name.name, scoped)?;
         let text = format!(
-            "SELECT {} FROM {} WHERE {predicate}",
+            "SELECT {} FROM {}",
             columns.join(", "),
             qualified(&relation.name)
         );
-        let subquery = Box::new(composed(sql::query(&text))?);
+        let mut subquery = Box::new(composed(sql::query(&text))?);
+        let SetExpr::Select(select) = subquery.body.as_mut() else {
+            return Err(Reason::PrintedDifferently.into());
+        };
+        select.selection = Some(predicate);
         Ok(TableFactor::Derived {
             lateral: false,
             subquery,

@@ -1,6 +1,6 @@
-//! INSERT: the tenant column and its value are added.
+//! INSERT: the tenant column and its value are added, or, where the client names it, checked.
 
-use super::level::Level;
+use super::level::{Level, Plain};
 use super::name::Scope;
 use super::update::{Target, no_such_column};
 use super::{Presence, Rewriter, Rewritten, composed, identifier, names};
@@ -10,6 +10,7 @@ use crate::sql::ast::{
     ConflictTarget, DoUpdate, Insert, ObjectName, OnConflict, OnConflictAction, OnInsert, Query,
     SelectItem, SetExpr, TableObject,
 };
+use crate::tenant::{TenantColumn, Verb};
 
 impl<'a> Rewriter<'a> {
     /// `INSERT INTO target (columns, tenant_column) ..`, with the tenant's value in every row.
@@ -19,22 +20,23 @@ impl<'a> Rewriter<'a> {
             return Err(self.construct("this form of INSERT target"));
         };
         let alias = insert.table_alias.as_ref().map(|alias| &alias.alias);
-        let (target, new_name) = self.open_target(name, alias)?;
+        let (target, new_name) = self.open_target(name, alias, Verb::Insert)?;
+        if let Some(OnInsert::OnConflict(OnConflict {
+            action: OnConflictAction::DoUpdate(_),
+            ..
+        })) = &insert.on
+        {
+            self.open_target(name, alias, Verb::Update)?;
+        }
         insert.table = TableObject::TableName(new_name);
         if let Some(source) = &mut insert.source {
             self.query(source, scope)?;
         }
-        if let Target::Scoped(plain) = &target {
-            let column = sql::ident(&plain.scoped.column);
-            self.insert_columns(insert, &target, scope)?;
-            let slot = self.slot(plain.scoped.column_type);
-            insert.columns.push(ObjectName::from(vec![column]));
-            if let Some(source) = &mut insert.source {
-                self.add_value(source, &slot)?;
-            } else {
-                let text = format!("VALUES ({slot})");
-                insert.source = Some(Box::new(composed(sql::query(&text))?));
-            }
+        self.insert_columns(insert, &target, scope)?;
+        match (&target, self.classified.tenant_column()) {
+            (Target::Scoped(plain), TenantColumn::Hidden) => self.add_owner(insert, plain)?,
+            (Target::Scoped(plain), TenantColumn::Visible) => self.check_owners(insert, plain)?,
+            (Target::Shared, _) => {}
         }
         match &mut insert.on {
             None => {}
@@ -45,6 +47,20 @@ impl<'a> Rewriter<'a> {
         match &mut insert.returning {
             Some(items) => self.returning(items, &target, Level::default(), scope),
             None => Ok(()),
+        }
+    }
+
+    /// The tenant's column, and the value in each row.
+    fn add_owner(&mut self, insert: &mut Insert, plain: &Plain<'a>) -> Rewritten<()> {
+        let slot = self.slot(plain.scoped.column_type);
+        let column = sql::ident(&plain.scoped.column);
+        insert.columns.push(ObjectName::from(vec![column]));
+        if let Some(source) = &mut insert.source {
+            self.add_value(source, &slot)
+        } else {
+            let text = format!("VALUES ({slot})");
+            insert.source = Some(Box::new(composed(sql::query(&text))?));
+            Ok(())
         }
     }
 
@@ -118,14 +134,17 @@ impl<'a> Rewriter<'a> {
         if !insert.columns.is_empty() {
             for name in &insert.columns {
                 let column = names::single(name).map_err(|reason| self.refuse_at(name, reason))?;
-                if column == plain.scoped.column || plain.relation.column(&column).is_none() {
+                let visible = self.classified.visible_columns(plain.relation);
+                if !visible.iter().any(|known| known.name == column) {
                     let reason = no_such_column(&column, &plain.relation.name.name);
                     return Err(self.refuse_at(name, reason));
                 }
             }
             return Ok(());
         }
-        let Some(source) = &insert.source else {
+        let (TenantColumn::Hidden, Some(source)) =
+            (self.classified.tenant_column(), &insert.source)
+        else {
             return Ok(());
         };
         let Some(width) = self.width(source, scope) else {
@@ -198,7 +217,9 @@ impl<'a> Rewriter<'a> {
                 for column in columns.iter() {
                     identifier(column)?;
                 }
-                if let Target::Scoped(plain) = target {
+                if let (Target::Scoped(plain), TenantColumn::Hidden) =
+                    (target, self.classified.tenant_column())
+                {
                     columns.push(sql::ident(&plain.scoped.column));
                 }
             }
@@ -214,8 +235,8 @@ impl<'a> Rewriter<'a> {
                     self.expression(condition, scope)?;
                 }
                 if let Target::Scoped(plain) = target {
-                    let guard = [self.predicate(&plain.alias, plain.scoped)];
-                    *selection = super::level::conjunction(selection.take(), &guard)?;
+                    let guard = [self.predicate(&plain.alias, plain.scoped)?];
+                    *selection = super::level::conjunction(selection.take(), &guard);
                 }
                 Ok(())
             }

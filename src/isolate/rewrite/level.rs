@@ -12,7 +12,7 @@ use crate::sql::ast::{
     BinaryOperator, Expr, GroupByExpr, Join, JoinConstraint, JoinOperator, ObjectName, SelectItem,
     SelectItemQualifiedWildcardKind, TableFactor, TableWithJoins, WildcardAdditionalOptions,
 };
-use crate::tenant::{Class, Scoped};
+use crate::tenant::{Class, Scoped, TenantColumn, Verb};
 
 /// A table in predicate form.
 #[derive(Clone, Debug)]
@@ -27,8 +27,8 @@ pub(super) struct Plain<'a> {
 pub(super) struct Level<'a> {
     /// The tables in predicate form.
     pub(super) plain: Vec<Plain<'a>>,
-    /// The predicates for the level's WHERE, as text.
-    pub(super) predicates: Vec<String>,
+    /// The predicates for the level's WHERE.
+    pub(super) predicates: Vec<Expr>,
     /// Each range entry in order: its alias, if it has one.
     pub(super) aliases: Vec<Option<String>>,
 }
@@ -135,9 +135,8 @@ impl<'a> Rewriter<'a> {
                 _ => None,
             };
             replace_table(factor, qualified(&plain.relation.name), alias);
-            level
-                .predicates
-                .push(self.predicate(&plain.alias, plain.scoped));
+            let predicate = self.predicate(&plain.alias, plain.scoped)?;
+            level.predicates.push(predicate);
             level.plain.push(plain);
             return Ok(());
         }
@@ -161,6 +160,7 @@ impl<'a> Rewriter<'a> {
         let Class::Scoped(scoped) = class else {
             return Ok(None);
         };
+        self.permitted(name, relation, Verb::Select)?;
         let (alias, has_columns) = match alias {
             Some(alias) => (identifier(&alias.name)?, !alias.columns.is_empty()),
             None => (implicit_alias(name)?, false),
@@ -172,14 +172,18 @@ impl<'a> Rewriter<'a> {
             .filter(|wildcard| **wildcard == alias)
             .count();
         let is_visible = |used: &String| relation.column(used).is_some() && *used != scoped.column;
-        let plain = !has_columns
-            && !self.words.mentions(&scoped.column)
-            && self.words.only_qualifies(&alias)
-            && stars == expanded
-            && qualified_uses
-                .iter()
-                .filter(|used| *used != "*")
-                .all(is_visible);
+        let shows_nothing_else = match self.classified.tenant_column() {
+            TenantColumn::Visible => true,
+            TenantColumn::Hidden => {
+                !self.words.mentions(&scoped.column)
+                    && stars == expanded
+                    && qualified_uses
+                        .iter()
+                        .filter(|used| *used != "*")
+                        .all(is_visible)
+            }
+        };
+        let plain = !has_columns && self.words.only_qualifies(&alias) && shows_nothing_else;
         Ok(plain.then_some(Plain {
             alias,
             relation,
@@ -193,7 +197,7 @@ impl<'a> Rewriter<'a> {
         projection: &mut Vec<SelectItem>,
         level: &Level<'a>,
     ) -> Rewritten<()> {
-        if level.plain.is_empty() {
+        if level.plain.is_empty() || self.classified.tenant_column() == TenantColumn::Visible {
             return Ok(());
         }
         let mut expanded = Vec::with_capacity(projection.len());
@@ -239,7 +243,15 @@ impl<'a> Rewriter<'a> {
 
     /// GROUP BY a primary key lets other columns of the table be selected. The server's key has the
     /// tenant column in it, so that one joins the grouping; it is constant within each group.
-    pub(super) fn group_by_keys(group_by: &mut GroupByExpr, level: &Level<'a>) -> Rewritten<()> {
+    /// Who sees it groups by it, or not.
+    pub(super) fn group_by_keys(
+        &self,
+        group_by: &mut GroupByExpr,
+        level: &Level<'a>,
+    ) -> Rewritten<()> {
+        if self.classified.tenant_column() == TenantColumn::Visible {
+            return Ok(());
+        }
         let GroupByExpr::Expressions(expressions, modifiers) = group_by else {
             return Ok(());
         };
@@ -380,7 +392,7 @@ fn has_using_or_natural(from: &TableWithJoins) -> bool {
 }
 
 /// `(condition) AND predicate` for the ON of a LEFT JOIN.
-fn add_to_on(join: &mut Join, predicates: &[String]) -> Rewritten<()> {
+fn add_to_on(join: &mut Join, predicates: &[Expr]) -> Rewritten<()> {
     let (JoinOperator::Left(JoinConstraint::On(condition))
     | JoinOperator::LeftOuter(JoinConstraint::On(condition))) = &mut join.join_operator
     else {
@@ -393,22 +405,18 @@ fn add_to_on(join: &mut Join, predicates: &[String]) -> Rewritten<()> {
             .into())
         };
     };
-    *condition = conjunction(Some(condition.clone()), predicates)?.unwrap_or(condition.clone());
+    *condition = conjunction(Some(condition.clone()), predicates).unwrap_or(condition.clone());
     Ok(())
 }
 
 /// The client's condition, in parentheses, and the predicates behind it.
-pub(super) fn conjunction(
-    condition: Option<Expr>,
-    predicates: &[String],
-) -> Rewritten<Option<Expr>> {
+pub(super) fn conjunction(condition: Option<Expr>, predicates: &[Expr]) -> Option<Expr> {
     let mut all = match condition {
-        Some(condition) if predicates.is_empty() => return Ok(Some(condition)),
+        Some(condition) if predicates.is_empty() => return Some(condition),
         Some(condition) => Some(Expr::Nested(Box::new(condition))),
         None => None,
     };
-    for predicate in predicates {
-        let predicate = composed(sql::expression(predicate))?;
+    for predicate in predicates.iter().cloned() {
         all = Some(match all {
             Some(left) => Expr::BinaryOp {
                 left: Box::new(left),
@@ -418,7 +426,7 @@ pub(super) fn conjunction(
             None => predicate,
         });
     }
-    Ok(all)
+    all
 }
 
 /// A wildcard in a target list.

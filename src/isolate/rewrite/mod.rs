@@ -1,8 +1,8 @@
 //! Rewrites one statement so that it touches one tenant's rows only.
 //!
 //! In: a [`ParsedStatement`] and the classified catalog. Out: a [`Template`] with places for the
-//! tenant. What is rewritten how: `fence` and `level` (tables in FROM), `update` and `insert` (targets),
-//! `expression`, `function` and `data_type` (names inside expressions).
+//! tenant. What is rewritten how: `fence` and `level` (tables in FROM), `update`, `insert` and `owner`
+//! (targets), `expression`, `function` and `data_type` (names inside expressions).
 //!
 //! # Invariants
 //! 1. Every struct of the tree is taken apart completely, every variant is named or refused: a new
@@ -19,18 +19,19 @@ mod function;
 mod insert;
 mod level;
 mod name;
+mod owner;
 mod query;
 mod session;
 mod update;
 mod words;
 
 use crate::catalog::{Relation, RelationName, Resolved};
-use crate::isolate::refusal::{Reason, Refusal};
-use crate::isolate::template::{Reading, Slot, Template};
+use crate::isolate::refusal::{BeyondGrant, Reason, Refusal};
+use crate::isolate::template::{Reading, Slot, SlotType, Template};
 use crate::isolate::{Kind, Prepared};
-use crate::sql::ast::{Ident, ObjectName, Spanned, Statement};
+use crate::sql::ast::{BinaryOperator, Expr, Ident, ObjectName, Spanned, Statement};
 use crate::sql::{self, Lexemes, ParsedStatement, Token};
-use crate::tenant::{Class, Classified, Scoped, TenantType};
+use crate::tenant::{Class, Classified, Scoped, TenantColumn, TenantType, Verb};
 
 use name::{Scope, names};
 use words::Words;
@@ -105,7 +106,7 @@ fn parameter_number(text: &str) -> Option<u16> {
 fn template(
     text: String,
     client_parameters: u16,
-    tenant_parameters: Vec<TenantType>,
+    tenant_parameters: Vec<SlotType>,
 ) -> Rewritten<Template> {
     let lexemes =
         sql::lexemes(&text).map_err(|_unread| Refusal::from(Reason::PrintedDifferently))?;
@@ -139,7 +140,7 @@ struct Rewriter<'a> {
     words: Words,
     lexemes: &'a Lexemes,
     client_parameters: u16,
-    tenant_parameters: Vec<TenantType>,
+    tenant_parameters: Vec<SlotType>,
 }
 
 impl<'a> Rewriter<'a> {
@@ -242,8 +243,21 @@ impl<'a> Rewriter<'a> {
         }
     }
 
-    /// The place for the tenant in a comparison or a row: `$n::pg_catalog.type`.
-    fn slot(&mut self, slot_type: TenantType) -> String {
+    /// Refuses what the grant does not allow.
+    fn permitted(&self, name: &ObjectName, relation: &Relation, verb: Verb) -> Rewritten<()> {
+        if self.classified.permits(verb) {
+            return Ok(());
+        }
+        let relation = relation.name.to_string();
+        Err(self.refuse_at(name, BeyondGrant::Verb { relation, verb }.into()))
+    }
+
+    /// The place for the tenant, or for those of the scope: `$n::pg_catalog.type`.
+    fn slot(&mut self, tenant_type: TenantType) -> String {
+        let slot_type = match self.classified.tenant_column() {
+            TenantColumn::Hidden => SlotType::One(tenant_type),
+            TenantColumn::Visible => SlotType::Any(tenant_type),
+        };
         let known = self
             .tenant_parameters
             .iter()
@@ -256,15 +270,35 @@ impl<'a> Rewriter<'a> {
         format!("${number}::pg_catalog.{}", slot_type.name())
     }
 
-    /// `alias.tenant_column OPERATOR(pg_catalog.=) slot`: nothing in the database can take the place
+    /// `alias.tenant_column OPERATOR(pg_catalog.=) slot`, or `.. ANY (slot)` under a scope.
+    fn predicate(&mut self, alias: &str, scoped: &Scoped) -> Rewritten<Expr> {
+        let column = format!("{}.{}", sql::quote(alias), sql::quote(&scoped.column));
+        self.is_own(&column, scoped.column_type)
+    }
+
+    /// Whether a value is the tenant's, or one of the scope's. Nothing in the database can take the place
     /// of this operator.
-    fn predicate(&mut self, alias: &str, scoped: &Scoped) -> String {
-        let slot = self.slot(scoped.column_type);
-        format!(
-            "{}.{} OPERATOR(pg_catalog.=) {slot}",
-            sql::quote(alias),
-            sql::quote(&scoped.column)
-        )
+    fn is_own(&mut self, value: &str, tenant_type: TenantType) -> Rewritten<Expr> {
+        let slot = self.slot(tenant_type);
+        let test = sql::expression(&format!("{value} OPERATOR(pg_catalog.=) {slot}"));
+        match (composed(test)?, self.classified.tenant_column()) {
+            (test, TenantColumn::Hidden) => Ok(test),
+            // The parser knows ANY behind the short names of operators only; the printer knows all.
+            (
+                Expr::BinaryOp {
+                    left,
+                    op: compare_op @ BinaryOperator::PGCustomBinaryOperator(_),
+                    right,
+                },
+                TenantColumn::Visible,
+            ) => Ok(Expr::AnyOp {
+                left,
+                compare_op,
+                right,
+                is_some: false,
+            }),
+            (_, TenantColumn::Visible) => Err(Reason::PrintedDifferently.into()),
+        }
     }
 }
 

@@ -244,7 +244,7 @@ impl Rewriter<'_> {
             self.expression(condition, scope)?;
         }
         self.group_by(&mut select.group_by, scope)?;
-        Self::group_by_keys(&mut select.group_by, &level)?;
+        self.group_by_keys(&mut select.group_by, &level)?;
         for NamedWindowDefinition(name, window) in &mut select.named_window {
             identifier(name)?;
             match window {
@@ -255,7 +255,7 @@ impl Rewriter<'_> {
             }
         }
         let selection = select.selection.take();
-        select.selection = conjunction(selection, &level.predicates)?;
+        select.selection = conjunction(selection, &level.predicates);
         Ok(())
     }
 

@@ -5,13 +5,13 @@ use super::level::{Level, Plain, conjunction};
 use super::name::Scope;
 use super::query::qualified_wildcards;
 use super::{Presence, Rewriter, Rewritten, identifier, implicit_alias, names, qualified};
-use crate::isolate::refusal::{Reason, Refusal};
+use crate::isolate::refusal::{BeyondGrant, Reason, Refusal};
 use crate::sql;
 use crate::sql::ast::{
     Assignment, AssignmentTarget, Delete, Expr, FromTable, ObjectName, SelectItem, TableWithJoins,
     Update, UpdateTableFromKind,
 };
-use crate::tenant::Class;
+use crate::tenant::{Class, TenantColumn, Verb};
 
 /// The table that a statement changes.
 pub(super) enum Target<'a> {
@@ -42,7 +42,7 @@ impl<'a> Rewriter<'a> {
         self.absent(Presence::of(or.as_ref()), "UPDATE OR")?;
         self.absent(Presence::of_all(order_by), "ORDER BY in UPDATE")?;
         self.absent(Presence::of(limit.as_ref()), "LIMIT in UPDATE")?;
-        let target = self.target(table)?;
+        let target = self.target(table, Verb::Update)?;
         self.assignments(assignments, &target, scope)?;
         let sources = match from {
             None => &mut Vec::new(),
@@ -79,7 +79,7 @@ impl<'a> Rewriter<'a> {
         let [table] = from.as_mut_slice() else {
             return Err(self.construct("DELETE of several tables"));
         };
-        let target = self.target(table)?;
+        let target = self.target(table, Verb::Delete)?;
         let none = &mut Vec::new();
         let sources = using.as_mut().unwrap_or(none);
         self.changed(&target, sources, selection, returning.as_mut(), scope)
@@ -107,9 +107,9 @@ impl<'a> Rewriter<'a> {
         }
         let mut predicates = level.predicates;
         if let Target::Scoped(target) = target {
-            predicates.push(self.predicate(&target.alias, target.scoped));
+            predicates.push(self.predicate(&target.alias, target.scoped)?);
         }
-        *selection = conjunction(selection.take(), &predicates)?;
+        *selection = conjunction(selection.take(), &predicates);
         Ok(())
     }
 
@@ -131,7 +131,11 @@ impl<'a> Rewriter<'a> {
 
     /// The table after UPDATE, DELETE FROM or INSERT INTO; writes that could reach beyond the tenant
     /// are refused.
-    pub(super) fn target(&mut self, table: &mut TableWithJoins) -> Rewritten<Target<'a>> {
+    pub(super) fn target(
+        &mut self,
+        table: &mut TableWithJoins,
+        verb: Verb,
+    ) -> Rewritten<Target<'a>> {
         if !table.joins.is_empty() {
             return Err(self.construct("a join as the target"));
         }
@@ -145,7 +149,7 @@ impl<'a> Rewriter<'a> {
             return Err(self.construct("a column alias list on the target"));
         }
         let (target, new_name) =
-            self.open_target(&name, alias.as_ref().map(|alias| &alias.name))?;
+            self.open_target(&name, alias.as_ref().map(|alias| &alias.name), verb)?;
         replace_table(&mut table.relation, new_name, alias);
         Ok(target)
     }
@@ -155,8 +159,10 @@ impl<'a> Rewriter<'a> {
         &mut self,
         name: &ObjectName,
         alias: Option<&sql::ast::Ident>,
+        verb: Verb,
     ) -> Rewritten<(Target<'a>, ObjectName)> {
         let (relation, class) = self.relation(name)?;
+        self.permitted(name, relation, verb)?;
         let new_name = qualified(&relation.name);
         let scoped = match class {
             Class::Scoped(scoped) => scoped,
@@ -173,7 +179,8 @@ impl<'a> Rewriter<'a> {
                 ));
             }
         };
-        if let Some(hazard) = self.classified.write_hazards(relation).into_iter().next() {
+        let hazards = self.classified.write_hazards(relation, verb);
+        if let Some(hazard) = hazards.into_iter().next() {
             let relation = relation.name.to_string();
             return Err(self.refuse_at(name, Reason::WriteNotAllowed { relation, hazard }));
         }
@@ -195,7 +202,8 @@ impl<'a> Rewriter<'a> {
     /// In a statement that changes a table, the table's own tenant column is in reach of every
     /// expression: a statement that says its name is refused, unless it is an alias.
     fn tenant_column_unused(&self, column: &str) -> Rewritten<()> {
-        if !self.words.refers_to(column) {
+        if self.classified.tenant_column() == TenantColumn::Visible || !self.words.refers_to(column)
+        {
             return Ok(());
         }
         let place = self
@@ -244,6 +252,9 @@ impl<'a> Rewriter<'a> {
         else {
             return Ok(());
         };
+        if column == scoped.column && self.classified.tenant_column() == TenantColumn::Visible {
+            return Err(self.refuse_at(name, BeyondGrant::TenantColumnAssigned { column }.into()));
+        }
         if column == scoped.column || relation.column(&column).is_none() {
             return Err(self.refuse_at(name, no_such_column(&column, &relation.name.name)));
         }
