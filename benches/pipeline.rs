@@ -65,8 +65,7 @@ fn steps(criterion: &mut Criterion) {
         let prepared = prepared.first().expect("one statement");
         let claim = Claim {
             original: &prepared.original,
-            tokens: &prepared.tokens,
-            reprinted: &prepared.reprinted,
+            reading: &prepared.reading,
             template: &prepared.template,
             declared_types: &[],
             classified: &classified,

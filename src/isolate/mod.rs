@@ -8,19 +8,22 @@
 //! 2. Nothing here holds a tenant's key: a result serves every tenant of the same catalog. An admin's is
 //!    made under the scope of a grant, bears its keys, and serves nobody else.
 
+mod gram;
 pub mod kind;
 pub mod refusal;
 mod rewrite;
 pub mod template;
 
+use std::ops::Range;
+
 use crate::admitted::Admitted;
 use crate::catalog::Oid;
-use crate::sql::{self, ReadError};
+use crate::sql::{self, Lexemes, ReadError};
 use crate::tenant::Classified;
-use crate::verify::{Claim, Reach, gate, syntax_error, verify};
+use crate::verify::{Claim, Reach, VerifiedStatement, gate, syntax_error, verify};
 pub use kind::{Kind, SetScope, TransactionCommand};
 use refusal::{Reason, Refusal};
-use template::Template;
+use template::{Reading, Template};
 
 /// One statement of a message.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -38,10 +41,8 @@ pub struct Prepared {
     pub original: String,
     /// Where `original` begins in the client's message, in bytes.
     pub offset: usize,
-    /// The byte range of each token of `original`, comments and white space left out.
-    pub tokens: Vec<(usize, usize)>,
-    /// What the parser prints for `original` before any rewriting.
-    pub reprinted: String,
+    /// How `original` was read.
+    pub reading: Reading,
     /// What the session layer has to know.
     pub kind: Kind,
     /// The text to be sent.
@@ -79,20 +80,140 @@ fn prepare_here(
     classified: &Classified,
 ) -> Result<Vec<Prepared>, Refusal> {
     let message = String::from_utf8_lossy(sql);
-    sql::parse(sql)
-        .map_err(|error| unread(error, &message))?
-        .into_iter()
-        .map(|parsed| {
-            let (start, end) = parsed.lexemes.range();
-            rewrite::rewrite(parsed, &message, declared_types.len(), classified).map_err(
-                |refusal| {
-                    // What PostgreSQL could not read is a syntax error before it is anything else.
-                    let text = message.get(start..end).unwrap_or_default();
-                    syntax_error(text).map_or(refusal, Refusal::from)
-                },
-            )
+    let source = Source {
+        message: &message,
+        declared_types,
+        classified,
+    };
+    let unsplit = match sql::split(sql) {
+        Ok(statements) => {
+            let each = statements
+                .into_iter()
+                .map(|lexemes| source.prepare(lexemes));
+            return each.collect();
+        }
+        Err(error) => unread(error, &message),
+    };
+    if again(&unsplit.reason) == Again::No {
+        return Err(unsplit);
+    }
+    let statements = gram::statements(&message).map_err(|_unread| unsplit.clone())?;
+    let each = statements.into_iter().map(|range| {
+        source
+            .splice(range)
+            .map_err(|second| told(unsplit.clone(), second))
+    });
+    each.collect()
+}
+
+/// Rewrites one statement on PostgreSQL's own tree, whether the other way could or not.
+pub fn splice(
+    statement: &str,
+    declared_types: &[Oid],
+    classified: &Classified,
+) -> Result<Prepared, Refusal> {
+    let source = Source {
+        message: statement,
+        declared_types,
+        classified,
+    };
+    source.splice(0..statement.len())
+}
+
+/// What statements are made from.
+struct Source<'a> {
+    message: &'a str,
+    declared_types: &'a [Oid],
+    classified: &'a Classified,
+}
+
+impl Source<'_> {
+    /// Rewrites one statement, in the one way or the other.
+    fn prepare(&self, lexemes: Lexemes) -> Result<Prepared, Refusal> {
+        let (start, end) = lexemes.range();
+        let text = self.message.get(start..end).unwrap_or_default();
+        let parameters = self.declared_types.len();
+        let prepared = sql::read(lexemes)
+            .map_err(|error| unread(error, self.message))
+            .and_then(|parsed| rewrite::rewrite(parsed, self.message, parameters, self.classified));
+        prepared.or_else(|first| match again(&first.reason) {
+            Again::Surely | Again::Perhaps => self
+                .splice(start..end)
+                .map_err(|second| told(first, second)),
+            // What PostgreSQL could not read is a syntax error before it is anything else.
+            Again::No => Err(syntax_error(text).map_or(first, Refusal::from)),
         })
-        .collect()
+    }
+
+    /// Rewrites one statement on PostgreSQL's own tree.
+    fn splice(&self, range: Range<usize>) -> Result<Prepared, Refusal> {
+        let offset = range.start;
+        let original = self.message.get(range).unwrap_or_default().to_owned();
+        let parameters = self.declared_types.len();
+        let (template, edits) =
+            gram::rewrite(&original, parameters, self.classified).map_err(|mut refusal| {
+                refusal.position = refusal.position.map(|at| at + offset);
+                refusal
+            })?;
+        Ok(Prepared {
+            original,
+            offset,
+            reading: Reading::Spliced { edits },
+            kind: Kind::Data,
+            template,
+        })
+    }
+}
+
+/// What a refusal by the first way says of the second one.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Again {
+    /// It would end in the same refusal.
+    No,
+    /// The statement may have been read wrongly; else the first refusal is told.
+    Perhaps,
+    /// The first way could not read the statement; what the second finds is told.
+    Surely,
+}
+
+fn again(reason: &Reason) -> Again {
+    match reason {
+        Reason::ConstructNotSupported { .. }
+        | Reason::LexersDisagree
+        | Reason::PrintedDifferently
+        | Reason::TypeNotAllowed { .. }
+        | Reason::Unproved { .. } => Again::Surely,
+        Reason::AsPostgres { .. }
+        | Reason::ColumnDoesNotExist { .. }
+        | Reason::FunctionNotAllowed { .. }
+        | Reason::RelationDoesNotExist { .. } => Again::Perhaps,
+        Reason::CommandNotAllowed { .. }
+        | Reason::ConditionNotSilent { .. }
+        | Reason::FunctionBeyondGate { .. }
+        | Reason::Grant(_)
+        | Reason::OperatorNotAllowed { .. }
+        | Reason::ParameterNumber
+        | Reason::RelationNotAllowed { .. }
+        | Reason::Syntax { .. }
+        | Reason::SystemRelation { .. }
+        | Reason::TooLarge { .. }
+        | Reason::VariableNotAllowed { .. }
+        | Reason::WriteNotAllowed { .. }
+        | Reason::WrongEncoding => Again::No,
+    }
+}
+
+/// What the client is told when both ways end in a refusal.
+fn told(first: Refusal, second: Refusal) -> Refusal {
+    let is_fault = matches!(
+        second.reason,
+        Reason::Unproved { .. } | Reason::LexersDisagree
+    );
+    let is_syntax = matches!(second.reason, Reason::Syntax { .. });
+    if is_syntax || (again(&first.reason) == Again::Surely && !is_fault) {
+        return second;
+    }
+    first
 }
 
 /// A statement that cannot be read is a syntax error if PostgreSQL cannot read it either; else the
@@ -157,35 +278,69 @@ pub fn isolate(
     prepare(sql, declared_types, classified)?
         .into_iter()
         .map(|prepared| {
-            let claim = Claim {
-                original: &prepared.original,
-                tokens: &prepared.tokens,
-                reprinted: &prepared.reprinted,
-                template: &prepared.template,
+            let source = Source {
+                message: &prepared.original,
                 declared_types,
                 classified,
             };
-            let verified = verify(&claim).map_err(|refusal| {
-                let mut refusal = as_written(refusal, &prepared.original);
+            let (verified, kind) = source.prove(&prepared).map_err(|mut refusal| {
                 refusal.position = refusal.position.map(|at| at + prepared.offset);
                 refusal
             })?;
             Ok(Isolated {
-                kind: prepared.kind,
+                kind,
                 admitted: Admitted::from(verified),
             })
         })
         .collect()
 }
 
+impl Source<'_> {
+    /// Proves a statement; one that was read wrongly is read again.
+    fn prove(&self, prepared: &Prepared) -> Result<(VerifiedStatement, Kind), Refusal> {
+        let first = match self.claim(prepared) {
+            Ok(verified) => return Ok((verified, prepared.kind.clone())),
+            Err(refusal) => refusal,
+        };
+        let is_first = matches!(prepared.reading, Reading::Parsed { .. });
+        if !is_first || prepared.kind != Kind::Data || again(&first.reason) == Again::No {
+            return Err(first);
+        }
+        let second = self
+            .splice(0..prepared.original.len())
+            .and_then(|prepared| Ok((self.claim(&prepared)?, prepared.kind)));
+        second.map_err(|second| told(first, second))
+    }
+
+    fn claim(&self, prepared: &Prepared) -> Result<VerifiedStatement, Refusal> {
+        let claim = Claim {
+            original: &prepared.original,
+            reading: &prepared.reading,
+            template: &prepared.template,
+            declared_types: self.declared_types,
+            classified: self.classified,
+        };
+        verify(&claim).map_err(|refusal| as_written(refusal, &prepared.original))
+    }
+}
+
 /// The tenant column's name in a refusal is the client's own word, not ours.
 fn as_written(mut refusal: Refusal, original: &str) -> Refusal {
-    if let (Reason::ColumnDoesNotExist { column }, Some(position)) =
+    let (Reason::ColumnDoesNotExist { column }, Some(position)) =
         (&mut refusal.reason, refusal.position)
-        && let Some(written) = original
-            .get(position..)
-            .and_then(|rest| rest.get(..column.len()))
-        && written.eq_ignore_ascii_case(column)
+    else {
+        return refusal;
+    };
+    let rest = original.get(position..).unwrap_or_default();
+    // A name in escapes is not ours to spell out.
+    let is_escaped = rest.starts_with("U&\"") || rest.starts_with("u&\"");
+    let length = if is_escaped {
+        rest.split_inclusive('"').take(2).map(str::len).sum()
+    } else {
+        column.len()
+    };
+    if let Some(written) = rest.get(..length)
+        && (is_escaped || written.eq_ignore_ascii_case(column))
     {
         written.clone_into(column);
     }

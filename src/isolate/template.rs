@@ -99,3 +99,30 @@ pub struct Template {
     /// Each place of a tenant's parameter in the text, in order.
     pub slots: Vec<Slot>,
 }
+
+/// A change of a statement's words.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Edit {
+    /// The words that are replaced, counted from 0, comments left out; none where something is
+    /// inserted before a word.
+    pub words: std::ops::Range<usize>,
+    /// What is put in their place.
+    pub text: String,
+}
+
+/// How the rewriter read the client's text.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub enum Reading {
+    /// With a parser of its own.
+    Parsed {
+        /// The byte range of each token of the client's text, comments and white space left out.
+        tokens: Vec<(usize, usize)>,
+        /// What that parser prints for the client's text before any rewriting.
+        reprinted: String,
+    },
+    /// With PostgreSQL's: the text to be sent is the client's words, with these edits in order.
+    Spliced {
+        /// The edits.
+        edits: Vec<Edit>,
+    },
+}

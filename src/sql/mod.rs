@@ -77,6 +77,11 @@ pub struct ParsedStatement {
 /// Splits a message at its semicolons and parses each statement; empty ones are dropped, as
 /// PostgreSQL does.
 pub fn parse(sql: &[u8]) -> Result<Vec<ParsedStatement>, ReadError> {
+    split(sql)?.into_iter().map(read).collect()
+}
+
+/// Splits a message at its semicolons; empty statements are dropped, as PostgreSQL does.
+pub fn split(sql: &[u8]) -> Result<Vec<Lexemes>, ReadError> {
     if sql.len() > STATEMENT_BYTES_MAX {
         return Err(ReadError::TooLarge {
             what: "bytes",
@@ -103,15 +108,15 @@ pub fn parse(sql: &[u8]) -> Result<Vec<ParsedStatement>, ReadError> {
             limit: STATEMENTS_MAX,
         });
     }
-    statements
-        .into_iter()
-        .map(|lexemes| {
-            Ok(ParsedStatement {
-                tree: parse_one(&lexemes)?,
-                lexemes,
-            })
-        })
-        .collect()
+    Ok(statements)
+}
+
+/// Parses one statement.
+pub fn read(lexemes: Lexemes) -> Result<ParsedStatement, ReadError> {
+    Ok(ParsedStatement {
+        tree: parse_one(&lexemes)?,
+        lexemes,
+    })
 }
 
 fn parse_one(lexemes: &Lexemes) -> Result<Statement, ReadError> {

@@ -5,7 +5,7 @@ use pg_query::{Node, NodeEnum};
 
 use super::expression::reference;
 use super::proof::{
-    Checked, Pair, Proof, anywhere, both, column_path, differs, empty, equal, unchanged,
+    Checked, Pair, Proof, anywhere, both, column_path, differs, equal, path, position, unchanged,
     unsupported,
 };
 use super::scope::{self, Found, Item, Locks};
@@ -133,10 +133,20 @@ impl Proof<'_> {
                 return Err(differs("ORDER BY"));
             };
             both!(SortBy, o, r, { node, sortby_dir, sortby_nulls, use_op, location });
-            anywhere(location);
             equal(sortby_dir, "ASC or DESC")?;
             equal(sortby_nulls, "NULLS FIRST or LAST")?;
-            empty(use_op, "ORDER BY .. USING")?;
+            unchanged(use_op, "ORDER BY .. USING")?;
+            // Any other operator could be one that is not the system's.
+            let is_plain = matches!(
+                path(use_op.0).as_deref(),
+                Some([] | ["<" | ">"] | ["pg_catalog", "<" | ">"])
+            );
+            if !is_plain {
+                return Err(unsupported("ORDER BY .. USING with this operator"));
+            }
+            if !use_op.0.is_empty() {
+                self.operator(use_op, position(location))?;
+            }
             match node {
                 (Some(original), Some(rewritten)) => self.key(original, rewritten, keys)?,
                 (None, _) | (_, None) => return Err(differs("ORDER BY")),

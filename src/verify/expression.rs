@@ -178,6 +178,8 @@ impl Proof<'_> {
                 equal(typmod, "a value function")?;
                 value_function(*op.0, position(location))
             }
+            (NodeEnum::XmlExpr(o), NodeEnum::XmlExpr(r)) => self.xml(o, r),
+            (NodeEnum::XmlSerialize(o), NodeEnum::XmlSerialize(r)) => self.xml_text(o, r),
             _ if std::mem::discriminant(original) == std::mem::discriminant(rewritten) => {
                 Err(unsupported(&bare::construct(&bare::name_of(original))))
             }
@@ -233,7 +235,8 @@ impl Proof<'_> {
     }
 
     /// Compares what selects fields and elements. A field can be a function that is called on the
-    /// row; so the row must be a range entry, and the field one of its columns.
+    /// row, or a type that it is converted to; so it must be a column of a range entry's row, or have
+    /// a name that no function and no type has.
     pub(super) fn indirection(
         &mut self,
         original: Option<&Node>,
@@ -253,7 +256,8 @@ impl Proof<'_> {
                 (Some(NodeEnum::AStar(_)), Some(NodeEnum::AStar(_))) => {}
                 (Some(NodeEnum::String(o)), Some(NodeEnum::String(r))) => {
                     equal((&o.sval, &r.sval), "a field")?;
-                    if index > 0 || !self.is_column_of_row(original, &o.sval) {
+                    let is_column = index == 0 && self.is_column_of_row(original, &o.sval);
+                    if !is_column && self.may_be_called(&o.sval) {
                         return Err(unsupported("a field of this expression"));
                     }
                 }
@@ -261,6 +265,13 @@ impl Proof<'_> {
             }
         }
         Ok(())
+    }
+
+    fn may_be_called(&self, field: &str) -> bool {
+        let catalog = self.catalog();
+        catalog.system_functions.contains(field)
+            || catalog.functions_named(field).next().is_some()
+            || catalog.types.iter().any(|known| known.name == field)
     }
 
     fn is_column_of_row(&self, row: Option<&Node>, field: &str) -> bool {

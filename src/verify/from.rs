@@ -51,7 +51,7 @@ impl<'a> Proof<'a> {
     }
 
     /// Tables without a fence: their tests bind to them only if nothing else has their names.
-    fn direct_tables(&self) -> Checked {
+    pub(super) fn direct_tables(&self) -> Checked {
         let Some((level, around)) = self.levels.split_last() else {
             return Ok(());
         };
@@ -83,6 +83,7 @@ impl<'a> Proof<'a> {
         };
         match (original, rewritten) {
             (NodeEnum::RangeVar(table), _) => self.range_variable(table, rewritten, side),
+            (NodeEnum::RangeTableSample(sample), _) => self.sampled(sample, rewritten),
             (NodeEnum::RangeSubselect(o), NodeEnum::RangeSubselect(r)) => self.derived(o, r),
             (NodeEnum::RangeFunction(o), NodeEnum::RangeFunction(r)) => self.table_function(o, r),
             (NodeEnum::JoinExpr(o), NodeEnum::JoinExpr(r)) => self.join(o, r, side),
@@ -94,7 +95,7 @@ impl<'a> Proof<'a> {
     }
 
     /// A name in FROM: a common table expression, or a relation.
-    fn range_variable(
+    pub(super) fn range_variable(
         &mut self,
         original: &pg::RangeVar,
         rewritten: &NodeEnum,
@@ -411,9 +412,14 @@ impl<'a> Proof<'a> {
             None => (None, Vec::new()),
         };
         let (mut columns, mut extent) = match called.as_slice() {
-            [name] if coldeflist.0.is_empty() => function_columns(name, alias.as_deref()),
-            [_] => (defined, Extent::Complete),
-            _ => (Vec::new(), Extent::Open),
+            [
+                Called {
+                    name,
+                    defined: None,
+                },
+            ] if coldeflist.0.is_empty() => function_columns(name, alias.as_deref()),
+            [Called { defined: None, .. }] => (defined, Extent::Complete),
+            _ => side_by_side(&called),
         };
         if extent == Extent::Open {
             columns = names
@@ -428,7 +434,7 @@ impl<'a> Proof<'a> {
         }
         rename(&mut columns, &names);
         let item = Item {
-            name: alias.or_else(|| called.first().cloned()),
+            name: alias.or_else(|| called.first().map(|called| called.name.clone())),
             relation: None,
             columns,
             extent,
@@ -440,7 +446,7 @@ impl<'a> Proof<'a> {
         Ok(self.level()?.add(item))
     }
 
-    fn function_item(&mut self, original: &Node, rewritten: &Node) -> Checked<String> {
+    fn function_item(&mut self, original: &Node, rewritten: &Node) -> Checked<Called> {
         let (Some(NodeEnum::List(o)), Some(NodeEnum::List(r))) = (&original.node, &rewritten.node)
         else {
             return Err(differs("a function in FROM"));
@@ -450,9 +456,13 @@ impl<'a> Proof<'a> {
         else {
             return Err(differs("a function in FROM"));
         };
-        if definitions.node.is_some() || sent_definitions.node.is_some() {
-            return Err(unsupported("a column definition list within ROWS FROM"));
-        }
+        let defined = match (&definitions.node, &sent_definitions.node) {
+            (Some(NodeEnum::List(o)), Some(NodeEnum::List(r))) => {
+                Some(self.column_definitions((&o.items, &r.items))?)
+            }
+            (None, None) => None,
+            _ => return Err(differs("a column definition list")),
+        };
         let Some(NodeEnum::FuncCall(function)) = &call.node else {
             return Err(unsupported("this expression in FROM"));
         };
@@ -461,7 +471,10 @@ impl<'a> Proof<'a> {
         let loud = super::silent::loud("a function in FROM", call);
         self.level()?.loud_content.get_or_insert(loud);
         let name = path(&function.funcname).and_then(|names| names.last().copied());
-        Ok(name.unwrap_or_default().to_owned())
+        Ok(Called {
+            name: name.unwrap_or_default().to_owned(),
+            defined,
+        })
     }
 
     fn column_definitions(&mut self, pair: Pair<'_, Vec<Node>>) -> Checked<Vec<Column>> {
@@ -503,6 +516,29 @@ impl<'a> Proof<'a> {
 }
 
 const FUNCTION_COLUMN: &str = "a function's column";
+
+/// A function in FROM.
+struct Called {
+    /// Its name.
+    name: String,
+    /// The columns that ROWS FROM defines for it.
+    defined: Option<Vec<Column>>,
+}
+
+/// The columns of several functions in ROWS FROM.
+fn side_by_side(called: &[Called]) -> (Vec<Column>, Extent) {
+    let mut columns = Vec::new();
+    for function in called {
+        match &function.defined {
+            Some(defined) => columns.extend(defined.iter().cloned()),
+            None => match function_columns(&function.name, None) {
+                (known, Extent::Complete) => columns.extend(known),
+                (_, Extent::Open) => return (Vec::new(), Extent::Open),
+            },
+        }
+    }
+    (columns, Extent::Complete)
+}
 
 /// Compares a relation's name with its full one.
 pub(super) fn qualified(

@@ -4,7 +4,7 @@ use pg_query::NodeEnum;
 use pg_query::protobuf as pg;
 
 use super::from::{Side, strings};
-use super::proof::{Checked, Proof, absent, both, differs, equal, unchanged, unsupported};
+use super::proof::{Checked, Proof, both, differs, equal, unchanged, unsupported};
 use super::scope::{Exposed, Extent, Item, Level, Locks, Tenancy, opaque_column};
 use super::select::rename;
 use super::silent::Clause;
@@ -25,7 +25,7 @@ impl Proof<'_> {
         equal(jointype, "the kind of a join")?;
         equal(is_natural, "NATURAL")?;
         unchanged(using_clause, "USING")?;
-        absent(join_using_alias, "an alias of USING")?;
+        equal(join_using_alias, "an alias of USING")?;
         equal(alias, "a join's alias")?;
         equal(rtindex, "an analysed query")?;
         let (Some(left_original), Some(left_rewritten)) = larg else {
@@ -59,7 +59,11 @@ impl Proof<'_> {
         level.items.extend(seen);
         let exposed = if *is_natural.0 || !using_clause.0.is_empty() {
             let named = (!*is_natural.0).then(|| strings(using_clause.0));
-            self.merge(start, named, (left, right), kind)?
+            let exposed = self.merge(start, named, (left, right), kind)?;
+            if let Some(alias) = join_using_alias.0 {
+                self.using_alias(alias, &exposed, using_clause.0.len())?;
+            }
+            exposed
         } else {
             let mut exposed = left;
             exposed.append(right);
@@ -69,6 +73,30 @@ impl Proof<'_> {
             Some(alias) => self.join_alias(start, alias, exposed),
             None => Ok(exposed),
         }
+    }
+
+    /// `JOIN .. USING (..) AS alias`: the alias shows the merged columns, which come first.
+    fn using_alias(&mut self, alias: &pg::Alias, exposed: &Exposed, merged: usize) -> Checked {
+        let pg::Alias {
+            aliasname,
+            colnames,
+        } = alias;
+        if !colnames.is_empty() {
+            return Err(unsupported("column names in an alias of USING"));
+        }
+        let columns: Vec<Column> = exposed.columns.iter().take(merged).cloned().collect();
+        let names = columns.iter().map(|column| column.name.clone()).collect();
+        self.level()?.add(Item {
+            name: Some(aliasname.clone()),
+            relation: None,
+            columns,
+            extent: Extent::Complete,
+            merged: names,
+            hidden: None,
+            tenancy: Tenancy::Free,
+            locks: Locks::Own,
+        });
+        Ok(())
     }
 
     /// An alias of a join hides what is joined.

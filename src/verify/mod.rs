@@ -11,10 +11,11 @@
 //! |---|---|
 //! | a name resolved and qualified | `names`, `from`, `expression::column_reference` |
 //! | a table in a fence | `from::fence` |
+//! | a sampled table in a fence around the sample | `sample::sampled` |
 //! | a tenant predicate at the end of a condition | `select::condition` |
 //! | `*` of a table that is not fenced, expanded | `targets::star` |
 //! | the tenant column at the end of GROUP BY | `clauses::added_grouping` |
-//! | the tenant column of an INSERT | `write::insert_columns`, `select::rows`, `targets::targets` |
+//! | the tenant column of an INSERT | `write::insert_columns`, `select::rows`, `targets::targets`, `merge::inserted` |
 //! | the tenant column of a conflict target | `write::inference` |
 //! | the value for the tenant column under a scope, checked | `owner::checked_owner` |
 //!
@@ -34,10 +35,12 @@ mod from;
 mod gate;
 mod hatch;
 mod join;
+mod merge;
 mod names;
 mod owner;
 mod proof;
 mod reading;
+mod sample;
 mod scope;
 mod select;
 mod session;
@@ -49,6 +52,7 @@ mod variables;
 mod with;
 mod words;
 mod write;
+mod xml;
 
 #[cfg(test)]
 mod tests;
@@ -58,7 +62,7 @@ use std::sync::Arc;
 
 use crate::catalog::{Oid, RelationName};
 use crate::isolate::refusal::{Reason, Refusal};
-use crate::isolate::template::{Slot, SlotType, SlotValue, Template};
+use crate::isolate::template::{Reading, Slot, SlotType, SlotValue, Template};
 use crate::tenant::{Classified, Rows, Scope, TenantKey, Verb};
 use proof::Proof;
 
@@ -71,11 +75,8 @@ pub use syntax::syntax_error;
 pub struct Claim<'a> {
     /// One statement, as the client wrote it.
     pub original: &'a str,
-    /// The byte range of each token of `original` that the rewriter's tokenizer saw, comments and
-    /// white space left out.
-    pub tokens: &'a [(usize, usize)],
-    /// The text that the rewriter's parser prints for `original` before any rewriting.
-    pub reprinted: &'a str,
+    /// How the rewriter read it.
+    pub reading: &'a Reading,
     /// The text to be sent.
     pub template: &'a Template,
     /// The types that the client's Parse declared; 0 where it left one open.
@@ -120,10 +121,12 @@ pub fn verify(claim: &Claim<'_>) -> Result<VerifiedStatement, Refusal> {
 fn prove(claim: &Claim<'_>) -> Result<BTreeSet<(RelationName, Verb)>, Refusal> {
     let original = reading::parse_one(claim.original)?;
     session::permitted(&original)?;
-    let printed = reading::parse_one(claim.reprinted)
-        .map_err(|_syntax| Refusal::from(Reason::PrintedDifferently))?;
-    if !bare::same(&original, &printed)? {
-        return Err(Reason::PrintedDifferently.into());
+    if let Reading::Parsed { reprinted, .. } = claim.reading {
+        let printed = reading::parse_one(reprinted)
+            .map_err(|_syntax| Refusal::from(Reason::PrintedDifferently))?;
+        if !bare::same(&original, &printed)? {
+            return Err(Reason::PrintedDifferently.into());
+        }
     }
     let rewritten = reading::parse_one(&claim.template.text).map_err(|refusal| {
         Refusal::from(Reason::Unproved {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use pg_query::protobuf as pg;
 use pg_query::{Node, NodeEnum};
 
-use super::scope::{Level, Output, Tenancy, Test};
+use super::scope::{Extent, Level, Output, Tenancy, Test};
 use super::types::{self, Untyped, Value};
 use super::{Claim, bare, words};
 use crate::catalog::{Catalog, Oid, Relation, RelationName, oid};
@@ -38,6 +38,8 @@ pub(super) struct VisibleCte {
     pub(super) name: String,
     /// The names of its columns, where it lists them.
     pub(super) names: Vec<String>,
+    /// Whether a recursive reference to it sees no other columns than those of its query.
+    pub(super) inside: Extent,
     /// What it gives; none where that is not known yet.
     pub(super) output: Option<Output>,
 }

@@ -119,7 +119,11 @@ impl Proof<'_> {
         let left = self.branch(larg, owner)?;
         if let Some(cte) = recursive.and_then(|index| self.ctes.get_mut(index)) {
             let names = cte.names.clone();
-            cte.output = Some(settled(left.clone(), &names));
+            let mut output = settled(left.clone(), &names);
+            if cte.inside == Extent::Open {
+                output.extent = Extent::Open;
+            }
+            cte.output = Some(output);
         }
         let right = self.branch(rarg, owner)?;
         let output = united(&left, &right);

@@ -21,10 +21,10 @@ pub(super) fn permitted(statement: &NodeEnum) -> Checked {
         | NodeEnum::InsertStmt(_)
         | NodeEnum::UpdateStmt(_)
         | NodeEnum::DeleteStmt(_)
+        | NodeEnum::MergeStmt(_)
         | NodeEnum::TransactionStmt(_)
         | NodeEnum::VariableSetStmt(_)
         | NodeEnum::VariableShowStmt(_) => Ok(()),
-        NodeEnum::MergeStmt(_) => Err(unsupported("MERGE")),
         NodeEnum::ExplainStmt(_) => Err(unsupported("EXPLAIN")),
         other => Err(Reason::CommandNotAllowed {
             command: command(&bare::name_of(other)),

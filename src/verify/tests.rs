@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::{Claim, verify};
 use crate::catalog::{Catalog, Oid, RelationName};
 use crate::isolate::refusal::Refusal;
-use crate::isolate::template::{Slot, SlotType, Template};
+use crate::isolate::template::{Edit, Reading, Slot, SlotType, Template};
 use crate::tenant::{
     Classified, Policy, TablePolicy, TenantKey, TenantType, TrustedTrigger, Unlisted,
 };
@@ -108,7 +108,37 @@ fn outcome(
     declared: &[Oid],
 ) -> Result<super::VerifiedStatement, Refusal> {
     let template = template(original, sent, declared.len());
-    let tokens: Vec<(usize, usize)> = pg_query::scan_tokens(original)
+    let tokens = tokens(original);
+    verify(&Claim {
+        original,
+        reading: &Reading::Parsed {
+            tokens,
+            reprinted: original.to_owned(),
+        },
+        template: &template,
+        declared_types: declared,
+        classified: &classified(),
+    })
+}
+
+/// The same, as if the text sent were one edit of the whole original.
+fn outcome_spliced(original: &str, sent: &str) -> Result<super::VerifiedStatement, Refusal> {
+    let template = template(original, sent, 0);
+    let edit = Edit {
+        words: 0..tokens(original).len(),
+        text: template.text.clone(),
+    };
+    verify(&Claim {
+        original,
+        reading: &Reading::Spliced { edits: vec![edit] },
+        template: &template,
+        declared_types: &[],
+        classified: &classified(),
+    })
+}
+
+fn tokens(original: &str) -> Vec<(usize, usize)> {
+    pg_query::scan_tokens(original)
         .unwrap_or_default()
         .iter()
         .filter(|token| {
@@ -123,18 +153,11 @@ fn outcome(
                 usize::try_from(token.end).unwrap(),
             )
         })
-        .collect();
-    verify(&Claim {
-        original,
-        tokens: &tokens,
-        reprinted: original,
-        template: &template,
-        declared_types: declared,
-        classified: &classified(),
-    })
+        .collect()
 }
 
-/// `< original`, `? declared types`, `> sent` (`> =` for the original), `! part of the refusal`.
+/// `< original`, `? declared types`, `> sent` (`> =` for the original; `~ sent` where it is spliced), `!
+/// part of the refusal`.
 #[test]
 fn pairs_are_accepted_or_refused_as_they_should() {
     let mut faults = Vec::new();
@@ -145,6 +168,7 @@ fn pairs_are_accepted_or_refused_as_they_should() {
             lines.collect::<Vec<_>>().join("\n")
         };
         let (original, sent, refused) = (field("< "), field("> "), field("! "));
+        let spliced = field("~ ");
         if original.is_empty() {
             continue;
         }
@@ -153,7 +177,11 @@ fn pairs_are_accepted_or_refused_as_they_should() {
             .map(|type_oid| type_oid.parse().unwrap())
             .collect();
         let sent = if sent == "=" { original.clone() } else { sent };
-        let got = outcome(&original, &sent, &declared);
+        let got = if spliced.is_empty() {
+            outcome(&original, &sent, &declared)
+        } else {
+            outcome_spliced(&original, &spliced)
+        };
         checked += 1;
         match (&got, refused.is_empty()) {
             (Ok(_), true) => {}
@@ -196,8 +224,10 @@ fn words_must_agree() {
     let claim = |original: &'static str, tokens: &'static [(usize, usize)]| {
         verify(&Claim {
             original,
-            tokens,
-            reprinted: "SELECT 1",
+            reading: &Reading::Parsed {
+                tokens: tokens.to_vec(),
+                reprinted: "SELECT 1".to_owned(),
+            },
             template: &template,
             declared_types: &[],
             classified: &classified(),
@@ -222,6 +252,45 @@ fn words_must_agree() {
     assert_eq!(claim("SELECT $0", &[(0, 6), (7, 9)]), Err("TN1007"));
     assert_eq!(claim("SELECT $65530", &[(0, 6), (7, 13)]), Err("TN1007"));
     assert_eq!(claim("SELECT 0x1F", &[(0, 6), (7, 11)]), Err("TN1004"));
+}
+
+#[test]
+fn edits_must_be_named() {
+    let claim = |sent: &str, edits: &[(std::ops::Range<usize>, &str)]| {
+        let edits = edits.iter().map(|(words, text)| Edit {
+            words: words.clone(),
+            text: (*text).to_owned(),
+        });
+        verify(&Claim {
+            original: "SELECT /* 1 */ now(), 'a'\n'b'",
+            reading: &Reading::Spliced {
+                edits: edits.collect(),
+            },
+            template: &template("SELECT 1", sent, 0),
+            declared_types: &[],
+            classified: &classified(),
+        })
+        .map_err(|refusal| refusal.to_string())
+        .map(|_| ())
+    };
+    let wrong = Err(
+        "the isolation of this statement could not be proved: the words of the client with the \
+         edits [TN9001]"
+            .to_owned(),
+    );
+    let sent = "SELECT pg_catalog.now() , 'a'\n'b'";
+    let replaced = || (1..2, "pg_catalog.now");
+    let inserted = || (1..1, "pg_catalog.");
+    assert_eq!(claim(sent, &[replaced()]), Ok(()));
+    assert_eq!(claim(sent, &[inserted()]), Ok(()));
+    assert_eq!(claim(sent, &[]), wrong);
+    let merged = "SELECT pg_catalog.now() , 'ab'";
+    assert_eq!(claim(merged, &[inserted()]), wrong);
+    assert_eq!(claim(sent, &[replaced(), (6..6, "x")]), wrong);
+    assert_eq!(claim(sent, &[replaced(), inserted()]), wrong);
+    assert_eq!(claim(sent, &[replaced(), (9..9, "")]), wrong);
+    let (from, to) = (2, 1);
+    assert_eq!(claim(sent, &[(from..to, "pg_catalog.now")]), wrong);
 }
 
 #[test]

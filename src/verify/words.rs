@@ -1,4 +1,8 @@
-//! Check 1: both parsers see the same words, and the server will see them too.
+//! Check 1: the rewriter saw the words that PostgreSQL sees, and the server will see them too.
+//!
+//! A rewriter with a parser of its own must have seen words that begin and end where PostgreSQL's do,
+//! and what it prints is compared as a tree (check 2). One that edits the client's words must send
+//! exactly these words with exactly the edits that it names; it has PostgreSQL's own reading.
 //!
 //! In: texts. Out: how deeply the statement may nest, which bounds the stack that its tree takes.
 
@@ -8,7 +12,7 @@ use pg_query::protobuf::{ScanToken, Token};
 
 use super::Claim;
 use crate::isolate::refusal::{Reason, Refusal};
-use crate::isolate::template::{Slot, SlotType, SlotValue};
+use crate::isolate::template::{Edit, Reading, Slot, SlotType, SlotValue};
 
 /// Deeper statements are refused. The tree of a statement is at most a few times as deep.
 pub(super) const NESTING_MAX: usize = 600;
@@ -19,6 +23,9 @@ const PARAMETER_MAX: u32 = 65_535 - 8;
 /// The first server whose lexer knows `0x1F` and `1_000`.
 const INTEGER_FORMS_SINCE: u32 = 160_000;
 
+/// The first server whose grammar has `JSON_OBJECT (`.
+const JSON_OBJECT_SINCE: u32 = 160_000;
+
 /// The first server to which a vertical tab is white space (`space` in scan.l).
 const VERTICAL_TAB_SINCE: u32 = 160_000;
 
@@ -26,15 +33,6 @@ const VERTICAL_TAB_SINCE: u32 = 160_000;
 pub(super) fn check(claim: &Claim<'_>) -> Result<usize, Refusal> {
     let server = claim.classified.catalog().server_version;
     let tokens = scan(claim.original)?;
-    let mut seen = claim.tokens.iter();
-    for token in words(&tokens) {
-        if seen.next() != Some(&span(token)?) {
-            return Err(Refusal::at(Reason::LexersDisagree, span(token)?.0));
-        }
-    }
-    if seen.next().is_some() {
-        return Err(Reason::LexersDisagree.into());
-    }
     let highest = parameters(claim.original, &tokens)?
         .keys()
         .copied()
@@ -47,11 +45,81 @@ pub(super) fn check(claim: &Claim<'_>) -> Result<usize, Refusal> {
         return Err(unproved("the rewritten text holds a comment"));
     }
     readable(&claim.template.text, &rewritten, server)?;
-    let reprinted =
-        scan(claim.reprinted).map_err(|_error| Refusal::from(Reason::PrintedDifferently))?;
-    Ok(nesting(&tokens)?
-        .max(nesting(&rewritten)?)
-        .max(nesting(&reprinted)?))
+    if server < JSON_OBJECT_SINCE {
+        json_object_is_qualified(&rewritten)?;
+    }
+    let deepest = nesting(&tokens)?.max(nesting(&rewritten)?);
+    match claim.reading {
+        Reading::Parsed {
+            tokens: seen,
+            reprinted,
+        } => {
+            same_words(&tokens, seen)?;
+            let reprinted =
+                scan(reprinted).map_err(|_error| Refusal::from(Reason::PrintedDifferently))?;
+            Ok(deepest.max(nesting(&reprinted)?))
+        }
+        Reading::Spliced { edits } => {
+            edited(claim, &tokens, &rewritten, edits)?;
+            Ok(deepest)
+        }
+    }
+}
+
+/// A rewriter's own tokenizer must have seen the same words.
+fn same_words(tokens: &[ScanToken], seen: &[(usize, usize)]) -> Result<(), Refusal> {
+    let mut seen = seen.iter();
+    for token in words(tokens) {
+        if seen.next() != Some(&span(token)?) {
+            return Err(Refusal::at(Reason::LexersDisagree, span(token)?.0));
+        }
+    }
+    if seen.next().is_some() {
+        return Err(Reason::LexersDisagree.into());
+    }
+    Ok(())
+}
+
+/// The words to be sent must be the client's, with these edits in order.
+fn edited(
+    claim: &Claim<'_>,
+    original: &[ScanToken],
+    rewritten: &[ScanToken],
+    edits: &[Edit],
+) -> Result<(), Refusal> {
+    let wrong = || unproved("the words of the client with the edits");
+    let original: Vec<&ScanToken> = words(original).collect();
+    let mut sent = rewritten.iter();
+    let mut expect = |text: &str, token: &ScanToken| match sent.next() {
+        Some(found)
+            if found.token() == token.token()
+                && slice(&claim.template.text, found)? == slice(text, token)? =>
+        {
+            Ok(())
+        }
+        Some(_) | None => Err(wrong()),
+    };
+    let mut at = 0;
+    for edit in edits {
+        let kept = original.get(at..edit.words.start).ok_or_else(wrong)?;
+        for token in kept {
+            expect(claim.original, token)?;
+        }
+        for token in scan(&edit.text)? {
+            expect(&edit.text, &token)?;
+        }
+        at = edit.words.end;
+        if at < edit.words.start {
+            return Err(wrong());
+        }
+    }
+    for token in original.get(at..).ok_or_else(wrong)? {
+        expect(claim.original, token)?;
+    }
+    if sent.next().is_some() {
+        return Err(wrong());
+    }
+    Ok(())
 }
 
 fn check_template(claim: &Claim<'_>, highest: u16) -> Result<(), Refusal> {
@@ -154,6 +222,24 @@ fn readable(text: &str, tokens: &[ScanToken], server: u32) -> Result<(), Refusal
                     start,
                 ));
             }
+        }
+    }
+    Ok(())
+}
+
+/// To an older server `JSON_OBJECT` is a function's name like any other: without a schema it could be
+/// one of the application's.
+fn json_object_is_qualified(tokens: &[ScanToken]) -> Result<(), Refusal> {
+    let kind = |index: Option<usize>| {
+        let token = index.and_then(|index| tokens.get(index));
+        token.map(ScanToken::token)
+    };
+    for (index, token) in tokens.iter().enumerate() {
+        if token.token() == Token::JsonObject
+            && kind(Some(index + 1)) == Some(Token::Ascii40)
+            && kind(index.checked_sub(1)) != Some(Token::Ascii46)
+        {
+            return Err(unproved("the name of a function"));
         }
     }
     Ok(())

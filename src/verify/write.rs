@@ -10,7 +10,8 @@ use pg_query::{Node, NodeEnum};
 use super::from::{Table, direct_test, nothing_else, qualified};
 use super::owner::Owner;
 use super::proof::{
-    Checked, Pair, Proof, anywhere, both, differs, empty, equal, position, refuse, unsupported,
+    Checked, Pair, Proof, anywhere, both, differs, empty, equal, position, refuse, unchanged,
+    unsupported,
 };
 use super::reading;
 use super::scope::{Extent, Item, Level, Locks, Output, Rows, Sealed, Tenancy, Test};
@@ -21,14 +22,15 @@ use crate::isolate::template::SlotType;
 use crate::tenant::{Class, Scoped, TenantColumn, Verb};
 
 /// The table that a statement writes.
-struct Target<'c> {
+pub(super) struct Target<'c> {
     relation: &'c Relation,
     /// The tenant's test on it, if it belongs to tenants.
     test: Option<Test>,
 }
 
 impl Target<'_> {
-    fn tests(&self) -> Vec<Test> {
+    /// The tenant's test on it, if it belongs to tenants.
+    pub(super) fn tests(&self) -> Vec<Test> {
         self.test.iter().cloned().collect()
     }
 
@@ -51,6 +53,7 @@ impl<'a> Proof<'a> {
             (NodeEnum::InsertStmt(o), NodeEnum::InsertStmt(r)) => self.insert(o, r),
             (NodeEnum::UpdateStmt(o), NodeEnum::UpdateStmt(r)) => self.update(o, r),
             (NodeEnum::DeleteStmt(o), NodeEnum::DeleteStmt(r)) => self.delete(o, r),
+            (NodeEnum::MergeStmt(o), NodeEnum::MergeStmt(r)) => self.merge_statement(o, r),
             _ => {
                 super::session::permitted(original)?;
                 Err(differs("the kind of statement"))
@@ -109,7 +112,7 @@ impl<'a> Proof<'a> {
     }
 
     /// Resolves the target, whose name becomes the full one, and makes it the first range entry.
-    fn target_table(
+    pub(super) fn target_table(
         &mut self,
         pair: Pair<'_, Option<pg::RangeVar>>,
         verb: Verb,
@@ -145,7 +148,11 @@ impl<'a> Proof<'a> {
     }
 
     /// The target of a write, if tenants may write it.
-    fn writable(&mut self, named: &pg::RangeVar, verb: Verb) -> Checked<(&'a Relation, &'a Class)> {
+    pub(super) fn writable(
+        &mut self,
+        named: &pg::RangeVar,
+        verb: Verb,
+    ) -> Checked<(&'a Relation, &'a Class)> {
         let at = position((&named.location, &named.location));
         let Table { relation, class } = self.table(named)?;
         self.permitted(relation, verb, at)?;
@@ -173,7 +180,10 @@ impl<'a> Proof<'a> {
         Ok(())
     }
 
-    fn returning(&mut self, pair: Pair<'_, Option<pg::ReturningClause>>) -> Checked<Output> {
+    pub(super) fn returning(
+        &mut self,
+        pair: Pair<'_, Option<pg::ReturningClause>>,
+    ) -> Checked<Output> {
         let (columns, extent) = match pair {
             (Some(original), Some(rewritten)) => {
                 both!(ReturningClause, original, rewritten, { options, exprs });
@@ -189,7 +199,11 @@ impl<'a> Proof<'a> {
     }
 
     /// Compares SET.
-    fn assignments(&mut self, pair: Pair<'_, Vec<Node>>, target: &Target<'_>) -> Checked {
+    pub(super) fn assignments(
+        &mut self,
+        pair: Pair<'_, Vec<Node>>,
+        target: &Target<'_>,
+    ) -> Checked {
         if pair.0.len() != pair.1.len() {
             return Err(differs("SET"));
         }
@@ -302,7 +316,7 @@ impl<'a> Proof<'a> {
     }
 
     /// Compares the column list of an INSERT, which ends with the tenant column.
-    fn insert_columns(
+    pub(super) fn insert_columns(
         &mut self,
         pair: Pair<'_, Vec<Node>>,
         target: &Target<'_>,
@@ -527,8 +541,9 @@ impl<'a> Proof<'a> {
         equal(indexcolname, "the columns of ON CONFLICT")?;
         equal(ordering, "the columns of ON CONFLICT")?;
         equal(nulls_ordering, "the columns of ON CONFLICT")?;
-        empty(collation, "a collation in ON CONFLICT")?;
-        empty(opclass, "an operator class in ON CONFLICT")?;
+        // They only choose among the table's own keys.
+        unchanged(collation, "a collation in ON CONFLICT")?;
+        unchanged(opclass, "an operator class in ON CONFLICT")?;
         empty(opclassopts, "an operator class in ON CONFLICT")?;
         self.optional(expr, "an expression in ON CONFLICT")
     }

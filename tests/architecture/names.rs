@@ -48,6 +48,8 @@ pub fn of(text: &str) -> Vec<Name> {
                     modules.pop();
                 }
             }
+            // A visibility imports nothing.
+            "super" if at >= 2 && words[at - 1].text == "(" && words[at - 2].text == "pub" => {}
             _ if is_identifier(word) => {
                 let first = names.len();
                 at = path(&words, at, &[], &mut names);

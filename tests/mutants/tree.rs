@@ -118,11 +118,9 @@ fn inside(kind: &mut NodeEnum, visit: Visit<'_>) -> bool {
                 && list(&mut insert.cols, visit)
                 && boxed(&mut insert.select_stmt, visit)
                 && insert.on_conflict_clause.as_mut().is_none_or(|conflict| {
-                    conflict
-                        .infer
-                        .as_mut()
-                        .is_none_or(|infer| list(&mut infer.index_elems, visit))
-                        && list(&mut conflict.target_list, visit)
+                    conflict.infer.as_mut().is_none_or(|infer| {
+                        list(&mut infer.index_elems, visit) && boxed(&mut infer.where_clause, visit)
+                    }) && list(&mut conflict.target_list, visit)
                         && boxed(&mut conflict.where_clause, visit)
                 })
                 && insert
@@ -149,6 +147,17 @@ fn inside(kind: &mut NodeEnum, visit: Visit<'_>) -> bool {
                     .as_mut()
                     .is_none_or(|returning| list(&mut returning.exprs, visit))
         }
+        NodeEnum::MergeStmt(merge) => {
+            with_clause(&mut merge.with_clause, visit)
+                && boxed(&mut merge.source_relation, visit)
+                && boxed(&mut merge.join_condition, visit)
+                && list(&mut merge.merge_when_clauses, visit)
+        }
+        NodeEnum::MergeWhenClause(clause) => {
+            boxed(&mut clause.condition, visit)
+                && list(&mut clause.target_list, visit)
+                && list(&mut clause.values, visit)
+        }
         other => inside_expression(other, visit),
     }
 }
@@ -163,7 +172,20 @@ fn inside_expression(kind: &mut NodeEnum, visit: Visit<'_>) -> bool {
                 && boxed(&mut join.rarg, visit)
                 && boxed(&mut join.quals, visit)
         }
-        NodeEnum::ResTarget(target) => boxed(&mut target.val, visit),
+        NodeEnum::ResTarget(target) => {
+            list(&mut target.indirection, visit) && boxed(&mut target.val, visit)
+        }
+        NodeEnum::AIndices(indices) => {
+            boxed(&mut indices.lidx, visit) && boxed(&mut indices.uidx, visit)
+        }
+        NodeEnum::IndexElem(element) => boxed(&mut element.expr, visit),
+        NodeEnum::RangeTableSample(sample) => {
+            boxed(&mut sample.relation, visit)
+                && list(&mut sample.args, visit)
+                && boxed(&mut sample.repeatable, visit)
+        }
+        NodeEnum::XmlExpr(xml) => list(&mut xml.named_args, visit) && list(&mut xml.args, visit),
+        NodeEnum::XmlSerialize(xml) => boxed(&mut xml.expr, visit),
         NodeEnum::SortBy(sort) => boxed(&mut sort.node, visit),
         NodeEnum::GroupingSet(set) => list(&mut set.content, visit),
         NodeEnum::WindowDef(window) => {

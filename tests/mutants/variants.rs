@@ -79,6 +79,16 @@ pub fn of(node: &NodeEnum, context: &Context) -> Variants {
             found.push(("target ONLY", NodeEnum::DeleteStmt(other)));
         }
         NodeEnum::InsertStmt(insert) => inserts(insert, context, &mut found),
+        NodeEnum::MergeStmt(merge) => merges(merge, context, &mut found),
+        NodeEnum::MergeWhenClause(clause) => whens(clause, context, &mut found),
+        NodeEnum::RangeTableSample(sample) => samples(sample, &mut found),
+        NodeEnum::CommonTableExpr(cte) => {
+            let mut bare = cte.clone();
+            bare.search_clause = None;
+            bare.cycle_clause = None;
+            found.push(("SEARCH and CYCLE dropped", NodeEnum::CommonTableExpr(bare)));
+            expressions(node, context, &mut found);
+        }
         NodeEnum::JoinExpr(join) => joins(join, context, &mut found),
         NodeEnum::RangeSubselect(derived) => fences(derived, context, &mut found),
         NodeEnum::RangeVar(table) => tables(table, context, &mut found),
@@ -410,6 +420,87 @@ fn tests(test: &Node, context: &Context) -> Vec<(&'static str, Node)> {
         changed(&|test| test.lexpr = some(column(&[&alias, "id"])))
     }));
     found
+}
+
+fn merges(merge: &pg::MergeStmt, context: &Context, found: &mut Variants) {
+    conditions(&merge.join_condition, context, &mut |kind, condition| {
+        let mut merge = (*merge).clone();
+        merge.join_condition = condition.or_else(|| some(truth()));
+        found.push((kind, NodeEnum::MergeStmt(Box::new(merge))));
+    });
+    let mut bare = merge.clone();
+    let mut other = merge.clone();
+    if let (Some(relation), Some(same)) = (&mut bare.relation, &mut other.relation) {
+        relation.schemaname = String::new();
+        same.inh = !same.inh;
+    }
+    found.push(("target unqualified", NodeEnum::MergeStmt(Box::new(bare))));
+    found.push(("target ONLY", NodeEnum::MergeStmt(Box::new(other))));
+    let mut fewer = merge.clone();
+    fewer.merge_when_clauses.pop();
+    found.push(("WHEN dropped", NodeEnum::MergeStmt(Box::new(fewer))));
+}
+
+fn whens(clause: &pg::MergeWhenClause, context: &Context, found: &mut Variants) {
+    let mut add = |kind: &'static str, clause: pg::MergeWhenClause| {
+        found.push((kind, NodeEnum::MergeWhenClause(Box::new(clause))));
+    };
+    conditions(&clause.condition, context, &mut |kind, condition| {
+        let mut clause = clause.clone();
+        clause.condition = condition;
+        add(kind, clause);
+    });
+    let mut deleted = clause.clone();
+    if clause.command_type == i32::from(pg::CmdType::CmdUpdate) {
+        deleted.command_type = pg::CmdType::CmdDelete.into();
+        deleted.target_list = Vec::new();
+        add("DELETE for UPDATE", deleted);
+        let mut moved = clause.clone();
+        let first = moved.target_list.first().cloned();
+        moved.target_list.extend(first.map(assigned));
+        add("tenant assigned", moved);
+    }
+    if clause.command_type == i32::from(pg::CmdType::CmdInsert) {
+        let mut without = clause.clone();
+        without.target_list.pop();
+        without.values.pop();
+        add("tenant column dropped", without);
+        let mut foreign = clause.clone();
+        foreign.values.pop();
+        foreign.values.push(wrap(cast(number(2), "int4")));
+        add("foreign tenant inserted", foreign);
+        let mut first = clause.clone();
+        first.values.rotate_right(1);
+        add("values moved", first);
+        let mut defaults = clause.clone();
+        defaults.target_list = Vec::new();
+        defaults.values = Vec::new();
+        add("DEFAULT VALUES", defaults);
+    }
+}
+
+fn samples(sample: &pg::RangeTableSample, found: &mut Variants) {
+    if let Some(table) = sample
+        .relation
+        .as_ref()
+        .and_then(|table| table.node.clone())
+    {
+        found.push(("sample dropped", table));
+    }
+    for (kind, method) in [("another method", "system_rows"), ("SYSTEM", "system")] {
+        let mut other = sample.clone();
+        other.method = names(&[method]);
+        found.push((kind, NodeEnum::RangeTableSample(Box::new(other))));
+    }
+    let mut other = sample.clone();
+    other.args = vec![wrap(number(100))];
+    found.push((
+        "another percentage",
+        NodeEnum::RangeTableSample(Box::new(other)),
+    ));
+    let mut other = sample.clone();
+    other.repeatable = some(number(7));
+    found.push(("another seed", NodeEnum::RangeTableSample(Box::new(other))));
 }
 
 /// What can be done to the test of a scope, `column = ANY (slot)`.

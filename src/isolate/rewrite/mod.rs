@@ -27,7 +27,7 @@ mod words;
 
 use crate::catalog::{Relation, RelationName, Resolved};
 use crate::isolate::refusal::{BeyondGrant, Reason, Refusal};
-use crate::isolate::template::{Slot, SlotType, Template};
+use crate::isolate::template::{Reading, Slot, SlotType, Template};
 use crate::isolate::{Kind, Prepared};
 use crate::sql::ast::{BinaryOperator, Expr, Ident, ObjectName, Spanned, Statement};
 use crate::sql::{self, Lexemes, ParsedStatement, Token};
@@ -62,11 +62,13 @@ pub(super) fn rewrite(
     Ok(Prepared {
         original: message.get(start..end).unwrap_or_default().to_owned(),
         offset: start,
-        tokens: lexemes
-            .iter()
-            .map(|lexeme| (lexeme.start - start, lexeme.end - start))
-            .collect(),
-        reprinted,
+        reading: Reading::Parsed {
+            tokens: lexemes
+                .iter()
+                .map(|lexeme| (lexeme.start - start, lexeme.end - start))
+                .collect(),
+            reprinted,
+        },
         kind,
         template,
     })
