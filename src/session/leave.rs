@@ -98,14 +98,7 @@ impl Leave {
 
     /// Whether who took the other one goes on with this one: only its time and its reasons differ.
     pub fn continues(&self, other: &Self) -> bool {
-        let (new, old) = (&self.grant, &other.grant);
-        new.name == old.name
-            && new.who == old.who
-            && new.tenants == old.tenants
-            && new.tables == old.tables
-            && new.verbs == old.verbs
-            && new.max_rows == old.max_rows
-            && new.sight == old.sight
+        self.grant.continues(&other.grant)
     }
 
     /// The tenants of the shared tables that it names.
