@@ -350,6 +350,7 @@ impl Session {
         self.statements.remove(&Bytes::new());
         let plan = self.admit(sql, &[])?;
         let key = self.key_for(&plan);
+        self.begin_counting(&plan);
         let Some(server) = &mut self.server else {
             // An empty text: no server is asked.
             empty(self.to_client.buffer(), b'I');

@@ -20,6 +20,7 @@ use bytes::Bytes;
 use super::Session;
 use super::admission::{Admission, Plan};
 use super::client::refusal_report;
+use super::counting::Counting;
 use super::fan::{FanOut, Kept, KeptPortal};
 use super::leave::{Bound, Leave};
 use super::record::{HatchEvent, Intent};
@@ -97,6 +98,8 @@ pub(super) struct Hatch {
     pub(super) status: TransactionStatus,
     pub(super) ticket: Ticket,
     pub(super) running: Option<Running>,
+    /// What must be counted before it is committed.
+    pub(super) counting: Option<Counting>,
     pub(super) portals: HashMap<Bytes, Opened>,
     /// What is run for each tenant by itself.
     pub(super) fan: Option<Box<FanOut>>,
@@ -317,6 +320,7 @@ impl Session {
             status: TransactionStatus::Idle,
             ticket: Ticket::None,
             running: None,
+            counting: None,
             portals: HashMap::new(),
             fan: None,
             kept: HashMap::new(),

@@ -4,6 +4,10 @@
 /// A text of Tenantry's own.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Housekeeping {
+    /// Opens a transaction around one statement, see [`Housekeeping::Commit`].
+    Begin,
+    /// Ends it when what was changed has been counted.
+    Commit,
     /// Forgets what `currval` and `lastval` would tell.
     DiscardSequences,
     /// Nothing at all: PostgreSQL answers `EmptyQueryResponse`.
@@ -15,6 +19,8 @@ pub enum Housekeeping {
     /// Everything that a session can leave behind, but for prepared statements: DISCARD ALL without
     /// DEALLOCATE ALL and DISCARD PLANS.
     Reset,
+    /// Ends it when too much was changed, or the statement has failed.
+    Rollback,
     /// Sets and resets session variables.
     Variables {
         /// Names that get their default.
@@ -28,6 +34,8 @@ impl Housekeeping {
     /// The text to be sent.
     pub fn text(&self) -> String {
         match self {
+            Self::Begin => "BEGIN".to_owned(),
+            Self::Commit => "COMMIT".to_owned(),
             Self::DiscardSequences => "DISCARD SEQUENCES".to_owned(),
             Self::Empty => String::new(),
             Self::Fail => "refused_by_tenantry".to_owned(),
@@ -36,6 +44,7 @@ impl Housekeeping {
                             UNLISTEN *; SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD TEMP; \
                             DISCARD SEQUENCES"
                 .to_owned(),
+            Self::Rollback => "ROLLBACK".to_owned(),
             Self::Variables { reset, set } => {
                 let reset = reset.iter().map(|name| {
                     let parts: Vec<String> = name.split('.').map(identifier).collect();

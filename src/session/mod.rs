@@ -20,6 +20,7 @@
 mod admission;
 mod clearance;
 mod client;
+mod counting;
 mod effect;
 mod expected;
 mod fan;
