@@ -11,12 +11,14 @@ use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{mpsc, watch};
 
+use super::collect::{CollectError, Collector};
 use super::context::{Context, Counted};
 use super::fan::{Fan, Finished};
 use super::hatch::{Witness, note_refused_tenant, now};
 use super::identity::Actor;
 use super::relay::{Event, flush, poll_relay};
 use crate::bypass::{AdminSession, GrantEnd};
+use crate::catalog::Oid;
 use crate::config::{Isolation, Limits, LoginRole, Upstream};
 use crate::net::handshake::ClientStream;
 use crate::protocol::backend::{
@@ -24,7 +26,7 @@ use crate::protocol::backend::{
 };
 use crate::protocol::error_response::ErrorReport;
 use crate::registry::{Served, Snapshot};
-use crate::session::{Condition, Rules, Session, Variables};
+use crate::session::{Condition, FanError, FanOut, Rules, Session, Variables};
 use crate::tenant::{TenantId, TenantKey};
 use crate::upstream::{AcquireError, Borrowed, ConnectError, Pool, Registration, Target, Users};
 use crate::verify::Reach;
@@ -228,8 +230,27 @@ enum Verdict {
     /// The client has left.
     Gone,
     /// It must end.
-    Stopped(ErrorReport),
+    Stopped(FanError),
 }
+
+/// Where the rows of many tenants go.
+enum Sink<'a> {
+    Client,
+    Table(Collector<'a>),
+}
+
+impl Sink<'_> {
+    /// Takes frames; gives back what the client gets.
+    async fn take(&mut self, frames: BytesMut) -> Result<BytesMut, CollectError> {
+        match self {
+            Self::Client => Ok(frames),
+            Self::Table(collector) => collector.take(frames).await,
+        }
+    }
+}
+
+/// What the client is told when its server connection is gone.
+const SERVER_LOST: &str = "the connection to the database server was lost";
 
 struct Running {
     conversation: Conversation,
@@ -279,10 +300,9 @@ impl Running {
                     tracing::warn!(%error, "a server connection was lost at work");
                     self.conversation.registration.rests();
                     self.borrowed = None;
-                    self.conversation.session.lose_server(&ErrorReport::fatal(
-                        "08006",
-                        "the connection to the database server was lost",
-                    ));
+                    self.conversation
+                        .session
+                        .lose_server(&ErrorReport::fatal("08006", SERVER_LOST));
                 }
                 Event::Ended | Event::ClientGone => break,
             }
@@ -363,7 +383,7 @@ impl Running {
         // What the session's own server connection does is nothing that could be cancelled.
         self.conversation.registration.rests();
         let registrations = fan.registrations();
-        let verdict = self.watch_fan(fan, &request.leave.grant.name).await;
+        let verdict = self.run_fan(fan, &request).await;
         if let Some(borrowed) = &mut self.borrowed {
             self.conversation.registration.works(borrowed.server());
         }
@@ -377,62 +397,45 @@ impl Running {
         }
         match verdict {
             Verdict::Stopped(report) => {
-                self.conversation.session.fanned_out(0, Err(report.into()));
+                self.conversation.session.fanned_out(0, Err(report));
                 Client::There
             }
             Verdict::Finished(_) | Verdict::Gone => Client::Gone,
         }
     }
 
-    /// Passes on what the parts answer, until they have ended, or must.
-    async fn watch_fan(&mut self, fan: Fan, grant: &str) -> Verdict {
-        let Self {
-            conversation,
-            version,
-            ..
-        } = self;
-        let Conversation {
-            client,
-            session,
-            route,
-            context,
-            registration,
-            ..
-        } = conversation;
-        let ended = || {
-            let message = format!("grant \"{grant}\" has ended [TN6007]");
-            Verdict::Stopped(ErrorReport::error("57014", message))
-        };
-        let (frames_out, mut frames_in) = mpsc::channel::<BytesMut>(1);
-        let mut running = pin!(fan.run(frames_out));
-        let mut cancelled = pin!(registration.is_cancelled_in_queue());
-        loop {
-            // Whatever changes from here on is told.
-            let may_end = grant_may_end(session.grant_ends_at(), context.registry.changes());
-            follow(context, route, version, session);
-            if session.grant() != Some(grant) {
-                return ended();
+    /// Runs the parts; the rows go to the client, or into a table of the session's own server connection.
+    async fn run_fan(&mut self, fan: Fan, request: &FanOut) -> Verdict {
+        let mut sink = match (
+            &request.into,
+            &mut self.borrowed,
+            request.leave.classified(),
+        ) {
+            (Some(table), Some(borrowed), Some(classified)) => {
+                let catalog = classified.catalog();
+                Sink::Table(Collector::new(borrowed.server(), catalog, table))
             }
-            tokio::select! {
-                biased;
-                Some(mut frames) = frames_in.recv() => {
-                    session.pass_fanned(&mut frames);
-                    if flush(client, session).await.is_err() {
-                        return Verdict::Gone;
-                    }
+            (_, _, _) => Sink::Client,
+        };
+        let conversation = &mut self.conversation;
+        let verdict = watch_fan(conversation, &mut self.version, fan, (request, &mut sink)).await;
+        let Sink::Table(collector) = sink else {
+            return verdict;
+        };
+        let table = request.into.as_deref().unwrap_or_default();
+        match settle(collector, verdict).await {
+            Ok((columns, verdict)) => {
+                if let Some(columns) = columns {
+                    self.conversation.session.collected(table, &columns);
                 }
-                finished = &mut running => {
-                    while let Ok(mut frames) = frames_in.try_recv() {
-                        session.pass_fanned(&mut frames);
-                    }
-                    return Verdict::Finished(Box::new(finished));
-                }
-                () = leaves(client) => return Verdict::Gone,
-                () = &mut cancelled => {
-                    let message = "canceling statement due to user request";
-                    return Verdict::Stopped(ErrorReport::error("57014", message));
-                }
-                () = may_end => {}
+                verdict
+            }
+            Err(CollectError::Failed(error)) => Verdict::Stopped(error),
+            Err(CollectError::Lost) => {
+                self.borrowed = None;
+                let report = ErrorReport::fatal("08006", SERVER_LOST);
+                self.conversation.session.lose_server(&report);
+                Verdict::Stopped(report.into())
             }
         }
     }
@@ -542,6 +545,78 @@ impl Running {
                 (None, None) => {}
             }
         }
+    }
+}
+
+/// Passes on what the parts answer, until they have ended, or must.
+async fn watch_fan(
+    conversation: &mut Conversation,
+    version: &mut Option<u64>,
+    fan: Fan,
+    (request, sink): (&FanOut, &mut Sink<'_>),
+) -> Verdict {
+    let grant = request.leave.grant.name.as_str();
+    let Conversation {
+        client,
+        session,
+        route,
+        context,
+        registration,
+        ..
+    } = conversation;
+    let stopped =
+        |message: &str| Verdict::Stopped(ErrorReport::error("57014", message.to_owned()).into());
+    let (frames_out, mut frames_in) = mpsc::channel::<BytesMut>(1);
+    let mut running = pin!(fan.run(frames_out));
+    let mut cancelled = pin!(registration.is_cancelled_in_queue());
+    loop {
+        // Whatever changes from here on is told.
+        let may_end = grant_may_end(session.grant_ends_at(), context.registry.changes());
+        follow(context, route, version, session);
+        if session.grant() != Some(grant) {
+            return stopped(&format!("grant \"{grant}\" has ended [TN6007]"));
+        }
+        let (frames, finished) = tokio::select! {
+            biased;
+            Some(frames) = frames_in.recv() => (frames, None),
+            finished = &mut running => {
+                let mut frames = BytesMut::new();
+                while let Ok(more) = frames_in.try_recv() {
+                    frames.unsplit(more);
+                }
+                (frames, Some(finished))
+            }
+            () = leaves(client) => return Verdict::Gone,
+            () = &mut cancelled => return stopped("canceling statement due to user request"),
+            () = may_end => continue,
+        };
+        match sink.take(frames).await {
+            Ok(mut frames) => session.pass_fanned(&mut frames),
+            Err(CollectError::Failed(error)) => return Verdict::Stopped(error),
+            Err(CollectError::Lost) => {
+                return Verdict::Stopped(ErrorReport::fatal("08006", SERVER_LOST).into());
+            }
+        }
+        if let Some(finished) = finished {
+            return Verdict::Finished(Box::new(finished));
+        }
+        if flush(client, session).await.is_err() {
+            return Verdict::Gone;
+        }
+    }
+}
+
+/// Ends the filling of a table as the parts have ended; gives its columns if it is there.
+async fn settle(
+    collector: Collector<'_>,
+    verdict: Verdict,
+) -> Result<(Option<Vec<(String, Oid)>>, Verdict), CollectError> {
+    let is_whole = matches!(&verdict, Verdict::Finished(finished) if finished.result.is_ok());
+    if is_whole {
+        Ok((Some(collector.finish().await?), verdict))
+    } else {
+        collector.abandon().await?;
+        Ok((None, verdict))
     }
 }
 

@@ -80,6 +80,10 @@ impl Fan {
                 }
             }
         }
+        if is_write && request.into.is_some() {
+            let message = "what a statement changes cannot be collected";
+            return Err(ErrorReport::error("0A000", message).into());
+        }
         if is_write && request.status != TransactionStatus::Idle {
             let message = "each tenant is written in a transaction of its own: this cannot be part of \
                            a transaction block";
@@ -159,7 +163,31 @@ impl Fan {
     }
 
     fn announce(&self, answer: &Answer, frames: &mut BytesMut) {
-        match &self.request.ask {
+        match (&self.request.ask, &self.request.into) {
+            // Who collects sees no rows; what makes the table has to know the columns.
+            (Ask::Describe(None), Some(_)) => {
+                frames.extend_from_slice(&answer.parameters);
+                empty(frames, b'n');
+            }
+            (Ask::Describe(Some(_)), Some(_)) => empty(frames, b'n'),
+            (Ask::Run(_), Some(_)) => {
+                if answer.columns.is_some() {
+                    self.row_description(answer, frames);
+                }
+            }
+            (ask, None) => self.announce_result(ask, answer, frames),
+        }
+        if self.is_run() && !self.is_write && self.names_tenants() {
+            notice(
+                frames,
+                "each tenant's rows are a result of its own: aggregates, ORDER BY and LIMIT hold per \
+                 tenant",
+            );
+        }
+    }
+
+    fn announce_result(&self, ask: &Ask, answer: &Answer, frames: &mut BytesMut) {
+        match ask {
             Ask::Describe(None) => {
                 frames.extend_from_slice(&answer.parameters);
                 self.row_description(answer, frames);
@@ -171,13 +199,6 @@ impl Fan {
                 }
             }
             Ask::Run(Some(_)) => {}
-        }
-        if self.is_run() && !self.is_write && self.names_tenants() {
-            notice(
-                frames,
-                "each tenant's rows are a result of its own: aggregates, ORDER BY and LIMIT hold per \
-                 tenant",
-            );
         }
     }
 

@@ -17,6 +17,7 @@
 //! What a message means: [`crate::session`]. What a statement becomes: [`crate::isolate`].
 
 mod client;
+mod collect;
 mod context;
 mod converse;
 mod fan;

@@ -399,11 +399,7 @@ impl Answer {
             }
             b'E' => {
                 let report = ServerReport::read(&frame.body).ok()?;
-                return Some(FanError {
-                    sqlstate: report.text(b'C').unwrap_or("XX000").to_owned(),
-                    message: report.text(b'M').unwrap_or_default().to_owned(),
-                    hint: report.text(b'H').map(str::to_owned),
-                });
+                return Some(FanError::from(&report));
             }
             // What was confirmed, parameters of the connection, notices of one part.
             _ => {}

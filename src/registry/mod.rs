@@ -24,8 +24,8 @@ use tokio::sync::{Mutex, watch};
 
 pub use snapshot::{Served, SharedTables, Snapshot, Unavailable};
 
-use crate::catalog::Catalog;
 use crate::bypass::Grant;
+use crate::catalog::Catalog;
 use crate::config::{
     self, Config, Effect, Fault, Isolation, LoginRole, MissingSecret, Object, Revision,
 };
@@ -282,15 +282,17 @@ enum Folder {
 
 impl Written {
     fn of(config: &Config) -> Self {
-        let unread = config.faults.iter().filter_map(|fault| match &fault.effect {
-            Effect::NotSupportedYet(Object::Grant(name)) | Effect::Stops(Object::Grant(name)) => {
-                Some(name.clone())
-            }
-            Effect::Nothing
-            | Effect::NotSupportedYet(_)
-            | Effect::Stops(_)
-            | Effect::StopsEverything => None,
-        });
+        let unread = config
+            .faults
+            .iter()
+            .filter_map(|fault| match &fault.effect {
+                Effect::NotSupportedYet(Object::Grant(name))
+                | Effect::Stops(Object::Grant(name)) => Some(name.clone()),
+                Effect::Nothing
+                | Effect::NotSupportedYet(_)
+                | Effect::Stops(_)
+                | Effect::StopsEverything => None,
+            });
         let is_folder = |fault: &Fault| fault.place.file == Path::new(config::GRANTS);
         Self {
             grants: config.grants.clone(),

@@ -20,6 +20,7 @@ use bytes::Bytes;
 use super::Session;
 use super::admission::{Admission, Plan};
 use super::client::refusal_report;
+use super::collected::Collected;
 use super::counting::Counting;
 use super::fan::{FanOut, Kept, KeptPortal};
 use super::leave::{Bound, Leave};
@@ -103,6 +104,8 @@ pub(super) struct Hatch {
     pub(super) portals: HashMap<Bytes, Opened>,
     /// What is run for each tenant by itself.
     pub(super) fan: Option<Box<FanOut>>,
+    /// Temporary tables with rows of many tenants.
+    pub(super) collected: Option<Collected>,
     /// Prepared statements of that kind, and portals of them.
     pub(super) kept: HashMap<Bytes, Kept>,
     pub(super) kept_portals: HashMap<Bytes, KeptPortal>,
@@ -123,7 +126,7 @@ impl Hatch {
     /// What decides on a statement.
     pub(super) fn admission(&self) -> Result<&Arc<Admission>, ErrorReport> {
         match &self.in_force {
-            InForce::Grant(_, Ok(bound)) => Ok(&bound.admission),
+            InForce::Grant(_, Ok(bound)) => Ok(self.collected().unwrap_or(&bound.admission)),
             InForce::Grant(_, Err(report)) => Err(report.clone()),
             InForce::Nothing => Ok(&self.rules.closed),
         }
@@ -323,6 +326,7 @@ impl Session {
             counting: None,
             portals: HashMap::new(),
             fan: None,
+            collected: None,
             kept: HashMap::new(),
             kept_portals: HashMap::new(),
             void: None,
@@ -447,6 +451,9 @@ impl Session {
     /// A grant is over, whether it was in force or would come back by a rollback.
     fn end_grant(&mut self, leave: &Arc<Leave>, why: GrantEnd) {
         self.variables.purge(BYPASS, &leave.grant.name);
+        if let Some(hatch) = &mut self.hatch {
+            hatch.forget_collected(leave);
+        }
         let in_block = self.variables.in_block();
         if let Some(hatch) = &mut self.hatch
             && hatch
@@ -511,6 +518,7 @@ impl Session {
             }
             None => InForce::Nothing,
         };
+        hatch.follow_collected();
     }
 
     /// The rules are new: the same grant is in force, by its new rules.
@@ -528,6 +536,7 @@ impl Session {
             }
             None => InForce::Nothing,
         };
+        hatch.follow_collected();
     }
 }
 

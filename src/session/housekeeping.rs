@@ -1,11 +1,19 @@
 //! The SQL that Tenantry sends on its own account: a closed list, with nothing of a client in it but
-//! quoted names and values of variables.
+//! quoted names, and values of variables.
 
 /// A text of Tenantry's own.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Housekeeping {
     /// Opens a transaction around one statement, see [`Housekeeping::Commit`].
     Begin,
+    /// Makes a temporary table, and takes its rows: what an admin collects from many tenants. It leaves the
+    /// transaction open.
+    Collect {
+        /// The table's name.
+        table: String,
+        /// The names of its columns, and of their types in `pg_catalog`.
+        columns: Vec<(String, String)>,
+    },
     /// Ends it when what was changed has been counted.
     Commit,
     /// Forgets what `currval` and `lastval` would tell.
@@ -35,6 +43,20 @@ impl Housekeeping {
     pub fn text(&self) -> String {
         match self {
             Self::Begin => "BEGIN".to_owned(),
+            Self::Collect { table, columns } => {
+                let table = identifier(table);
+                let columns: Vec<String> = columns
+                    .iter()
+                    .map(|(name, type_name)| {
+                        format!("{} pg_catalog.{}", identifier(name), identifier(type_name))
+                    })
+                    .collect();
+                let columns = columns.join(", ");
+                format!(
+                    "BEGIN READ WRITE; CREATE TEMPORARY TABLE {table} ({columns}); \
+                     COPY pg_temp.{table} FROM STDIN"
+                )
+            }
             Self::Commit => "COMMIT".to_owned(),
             Self::DiscardSequences => "DISCARD SEQUENCES".to_owned(),
             Self::Empty => String::new(),

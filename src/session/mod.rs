@@ -20,6 +20,7 @@
 mod admission;
 mod clearance;
 mod client;
+mod collected;
 mod counting;
 mod effect;
 mod expected;
