@@ -3,22 +3,21 @@
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use super::collect::{CollectError, Collector};
 use super::context::{Context, Counted};
 use super::fan::{Fan, Finished};
+use super::fan_watch::{SERVER_LOST, Sink, Verdict, settle, watch_fan};
 use super::hatch::{Witness, note_refused_tenant, now};
 use super::identity::Actor;
-use super::relay::{Event, flush, poll_relay};
+use super::relay::{Event, poll_relay};
 use crate::bypass::{AdminSession, GrantEnd};
-use crate::catalog::Oid;
 use crate::config::{Isolation, Limits, LoginRole, Upstream};
 use crate::net::handshake::ClientStream;
 use crate::protocol::backend::{
@@ -26,7 +25,7 @@ use crate::protocol::backend::{
 };
 use crate::protocol::error_response::ErrorReport;
 use crate::registry::{Served, Snapshot};
-use crate::session::{Condition, FanError, FanOut, Rules, Session, Variables};
+use crate::session::{Ask, Condition, FanOut, Rules, Session, Variables};
 use crate::tenant::{TenantId, TenantKey};
 use crate::upstream::{AcquireError, Borrowed, ConnectError, Pool, Registration, Target, Users};
 use crate::verify::Reach;
@@ -181,7 +180,7 @@ fn witness(conversation: &Conversation) -> Option<Witness> {
 }
 
 /// Returns when the grant in force ends, or the files are read anew.
-async fn grant_may_end(ends_at: Option<Duration>, mut changes: watch::Receiver<u64>) {
+pub(super) async fn grant_may_end(ends_at: Option<Duration>, mut changes: watch::Receiver<u64>) {
     let time_is_over = async {
         match ends_at {
             // A little later, so that it has ended by then.
@@ -213,7 +212,7 @@ enum Client {
 const READ_AHEAD_BYTES_MAX: usize = 64 * 1024;
 
 /// Returns when the client leaves. What it sends meanwhile is kept, within bounds.
-async fn leaves(client: &mut ClientStream) {
+pub(super) async fn leaves(client: &mut ClientStream) {
     while client.input.len() < READ_AHEAD_BYTES_MAX {
         client.input.reserve(1024);
         match client.stream.read_buf(&mut client.input).await {
@@ -223,34 +222,6 @@ async fn leaves(client: &mut ClientStream) {
     }
     std::future::pending::<()>().await;
 }
-
-/// What became of a statement for many tenants.
-enum Verdict {
-    Finished(Box<Finished>),
-    /// The client has left.
-    Gone,
-    /// It must end.
-    Stopped(FanError),
-}
-
-/// Where the rows of many tenants go.
-enum Sink<'a> {
-    Client,
-    Table(Collector<'a>),
-}
-
-impl Sink<'_> {
-    /// Takes frames; gives back what the client gets.
-    async fn take(&mut self, frames: BytesMut) -> Result<BytesMut, CollectError> {
-        match self {
-            Self::Client => Ok(frames),
-            Self::Table(collector) => collector.take(frames).await,
-        }
-    }
-}
-
-/// What the client is told when its server connection is gone.
-const SERVER_LOST: &str = "the connection to the database server was lost";
 
 struct Running {
     conversation: Conversation,
@@ -383,7 +354,7 @@ impl Running {
         // What the session's own server connection does is nothing that could be cancelled.
         self.conversation.registration.rests();
         let registrations = fan.registrations();
-        let verdict = self.run_fan(fan, &request).await;
+        let verdict = Box::pin(self.run_fan(fan, &request)).await;
         if let Some(borrowed) = &mut self.borrowed {
             self.conversation.registration.works(borrowed.server());
         }
@@ -406,11 +377,11 @@ impl Running {
 
     /// Runs the parts; the rows go to the client, or into a table of the session's own server connection.
     async fn run_fan(&mut self, fan: Fan, request: &FanOut) -> Verdict {
-        let mut sink = match (
-            &request.into,
-            &mut self.borrowed,
-            request.leave.classified(),
-        ) {
+        let into = match request.ask {
+            Ask::Describe(_) => None,
+            Ask::Run(_) => request.into.as_deref(),
+        };
+        let mut sink = match (into, &mut self.borrowed, request.leave.classified()) {
             (Some(table), Some(borrowed), Some(classified)) => {
                 let catalog = classified.catalog();
                 Sink::Table(Collector::new(borrowed.server(), catalog, table))
@@ -422,7 +393,7 @@ impl Running {
         let Sink::Table(collector) = sink else {
             return verdict;
         };
-        let table = request.into.as_deref().unwrap_or_default();
+        let table = into.unwrap_or_default();
         match settle(collector, verdict).await {
             Ok((columns, verdict)) => {
                 if let Some(columns) = columns {
@@ -548,78 +519,6 @@ impl Running {
     }
 }
 
-/// Passes on what the parts answer, until they have ended, or must.
-async fn watch_fan(
-    conversation: &mut Conversation,
-    version: &mut Option<u64>,
-    fan: Fan,
-    (request, sink): (&FanOut, &mut Sink<'_>),
-) -> Verdict {
-    let grant = request.leave.grant.name.as_str();
-    let Conversation {
-        client,
-        session,
-        route,
-        context,
-        registration,
-        ..
-    } = conversation;
-    let stopped =
-        |message: &str| Verdict::Stopped(ErrorReport::error("57014", message.to_owned()).into());
-    let (frames_out, mut frames_in) = mpsc::channel::<BytesMut>(1);
-    let mut running = pin!(fan.run(frames_out));
-    let mut cancelled = pin!(registration.is_cancelled_in_queue());
-    loop {
-        // Whatever changes from here on is told.
-        let may_end = grant_may_end(session.grant_ends_at(), context.registry.changes());
-        follow(context, route, version, session);
-        if session.grant() != Some(grant) {
-            return stopped(&format!("grant \"{grant}\" has ended [TN6007]"));
-        }
-        let (frames, finished) = tokio::select! {
-            biased;
-            Some(frames) = frames_in.recv() => (frames, None),
-            finished = &mut running => {
-                let mut frames = BytesMut::new();
-                while let Ok(more) = frames_in.try_recv() {
-                    frames.unsplit(more);
-                }
-                (frames, Some(finished))
-            }
-            () = leaves(client) => return Verdict::Gone,
-            () = &mut cancelled => return stopped("canceling statement due to user request"),
-            () = may_end => continue,
-        };
-        match sink.take(frames).await {
-            Ok(mut frames) => session.pass_fanned(&mut frames),
-            Err(CollectError::Failed(error)) => return Verdict::Stopped(error),
-            Err(CollectError::Lost) => {
-                return Verdict::Stopped(ErrorReport::fatal("08006", SERVER_LOST).into());
-            }
-        }
-        if let Some(finished) = finished {
-            return Verdict::Finished(Box::new(finished));
-        }
-        if flush(client, session).await.is_err() {
-            return Verdict::Gone;
-        }
-    }
-}
-
-/// Ends the filling of a table as the parts have ended; gives its columns if it is there.
-async fn settle(
-    collector: Collector<'_>,
-    verdict: Verdict,
-) -> Result<(Option<Vec<(String, Oid)>>, Verdict), CollectError> {
-    let is_whole = matches!(&verdict, Verdict::Finished(finished) if finished.result.is_ok());
-    if is_whole {
-        Ok((Some(collector.finish().await?), verdict))
-    } else {
-        collector.abandon().await?;
-        Ok((None, verdict))
-    }
-}
-
 /// What decides on this client's statements; nothing if the tenant is not served any more, or
 /// elsewhere than when the session began.
 fn rules(snapshot: &Snapshot, tenant: &TenantId, route: &Route) -> Option<Rules> {
@@ -670,7 +569,12 @@ pub(super) fn destination(served: &Served<'_>) -> Option<(Target, Rules)> {
 }
 
 /// Puts the session under the newest catalog and policy; ends it if it may not go on.
-fn follow(context: &Context, route: &mut Route, version: &mut Option<u64>, session: &mut Session) {
+pub(super) fn follow(
+    context: &Context,
+    route: &mut Route,
+    version: &mut Option<u64>,
+    session: &mut Session,
+) {
     let snapshot = context.registry.snapshot();
     if matches!(route.actor, Actor::Admin { .. }) {
         session.set_time(now());

@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 
 use super::context::Context;
 use super::converse::main_database;
-use super::part::{Answer, Part, PartError, Whose};
+use super::part::{Answer, Part, PartError, Whose, too_many};
 use crate::admitted::Admitted;
 use crate::config::{Isolation, Upstream};
 use crate::isolate::{Isolated, Kind};
@@ -252,9 +252,9 @@ impl Fan {
             match answer {
                 Ok(answer) => {
                     for row in &answer.rows {
-                        if rows_max.is_some_and(|max| *rows >= max) {
+                        if let Some(max) = rows_max.filter(|max| *rows >= *max) {
                             tell(frames_out, frames).await;
-                            return Err(too_many(rows_max));
+                            return Err(too_many(max));
                         }
                         data_row(&mut frames, names.then(|| part.tenant()), row);
                         *rows += 1;
@@ -276,19 +276,21 @@ impl Fan {
     async fn write(&mut self, frames_out: &Frames, rows: &mut u64) -> Result<String, FanError> {
         let names = self.names_tenants();
         let skips = self.request.on_error == OnError::Skip;
+        let rows_max = self.request.leave.grant.max_rows;
         let mut command = String::new();
         let mut parts = self.parts.drain(..);
         while let Some(mut part) = parts.next() {
             let mut frames = BytesMut::new();
             let tenant = part.tenant().clone();
-            match part.run().await {
+            let left = rows_max.map(|max| max.saturating_sub(*rows));
+            match part.change(left).await {
                 Ok(answer) => {
                     for row in &answer.rows {
                         data_row(&mut frames, names.then_some(&tenant), row);
                     }
-                    let (words, count) = answer.tag.rsplit_once(' ').unwrap_or((&answer.tag, "0"));
+                    let (words, _count) = answer.tag.rsplit_once(' ').unwrap_or((&answer.tag, "0"));
                     words.clone_into(&mut command);
-                    *rows += count.parse::<u64>().unwrap_or_default();
+                    *rows += answer.changed();
                     notice(&mut frames, &format!("tenant \"{tenant}\": {}", answer.tag));
                 }
                 Err(PartError::Unreachable(report)) if skips => {
@@ -437,12 +439,6 @@ pub(super) fn unreachable(tenant: &TenantId) -> PartError {
         .with_hint("To leave it out: SET tenantry.on_error = 'skip'.")
         .into(),
     )
-}
-
-fn too_many(rows_max: Option<u64>) -> FanError {
-    let rows_max = rows_max.unwrap_or_default();
-    let message = format!("the grant allows {rows_max} rows at most [TN6008]");
-    ErrorReport::error("54000", message).into()
 }
 
 /// Who listens no longer has gone, or has cancelled.

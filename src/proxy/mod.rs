@@ -21,6 +21,7 @@ mod collect;
 mod context;
 mod converse;
 mod fan;
+mod fan_watch;
 mod hatch;
 mod identity;
 mod parameters;

@@ -337,13 +337,15 @@ impl Session {
 
     fn sync(&mut self) {
         self.skipping = false;
-        match &mut self.server {
-            Some(server) => {
-                server.out.sync();
-                server.expected.push(Reply::Sync);
-            }
-            None => ready_for_query(self.to_client.buffer(), TransactionStatus::Idle),
+        if let Some(server) = &mut self.server {
+            server.out.sync();
+            server.expected.push(Reply::Sync);
+            return;
         }
+        if let Some(hatch) = &mut self.hatch {
+            hatch.clear_kept_portals();
+        }
+        ready_for_query(self.to_client.buffer(), TransactionStatus::Idle);
     }
 
     fn query(&mut self, sql: &Bytes) -> Result<(), Failure> {

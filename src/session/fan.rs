@@ -19,6 +19,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use super::client::{Failure, PARSE_COMPLETE, Step, refusal_report};
 use super::hatch::{Hatch, InForce, ON_ERROR, Ticket, without_grant};
 use super::leave::{Leave, Reach};
+use super::portion::Portions;
 use super::record::{HatchEvent, Intent, parameters};
 use super::statements::ClientStatement;
 use super::variables::Values;
@@ -173,6 +174,14 @@ impl Session {
         };
         hatch.fan = None;
         hatch.ticket = Ticket::None;
+        let filling = hatch.filling.take();
+        let (result, portions) = match (result, filling) {
+            (Ok(tag), Some(mut portions)) => match portions.complete(&tag) {
+                Ok(()) => (Ok(tag), Some(portions)),
+                Err(report) => (Err(report.into()), None),
+            },
+            (result, _) => (result, None),
+        };
         let ending = match &result {
             Ok(tag) => Ending::Tag(tag.clone()),
             Err(error) => Ending::Sqlstate(error.sqlstate.clone()),
@@ -186,6 +195,13 @@ impl Session {
         {
             // It was there for rows to be collected, and nothing of them has stayed.
             server.stage = Stage::Finished;
+        }
+        if let (Some(portions), FrontendMessage::Execute { portal, rows_max }) = (portions, &held) {
+            hatch
+                .portions
+                .insert(Bytes::copy_from_slice(portal), portions);
+            self.give_portion(portal, *rows_max);
+            return;
         }
         match result {
             Ok(tag) => {
@@ -257,11 +273,13 @@ impl Session {
                 None => Ok(None),
             },
             FrontendMessage::Execute { portal, rows_max } => match self.kept_portal(portal)? {
-                Some(_) if *rows_max > 0 => Err(ErrorReport::error(
-                    "0A000",
-                    "a result of several databases comes as a whole only",
-                )),
-                Some(portal) => self.keep(message, &portal.kept, &Ask::Run(Some(portal.bind))),
+                Some(_) if self.give_portion(portal, *rows_max) => Ok(Some(Step::Done)),
+                Some(found) => {
+                    if let Some(hatch) = &mut self.hatch {
+                        hatch.filling = (*rows_max > 0).then(Portions::default);
+                    }
+                    self.keep(message, &found.kept, &Ask::Run(Some(found.bind)))
+                }
                 None => Ok(None),
             },
             FrontendMessage::Close(Target::Statement, name) => {
@@ -271,6 +289,7 @@ impl Session {
             FrontendMessage::Close(Target::Portal, name) => {
                 if let Some(hatch) = &mut self.hatch {
                     hatch.kept_portals.remove(name);
+                    hatch.portions.remove(name);
                 }
                 Ok(None)
             }
@@ -315,6 +334,7 @@ impl Session {
         let kept = self.kept(&bind.statement);
         let hatch = self.hatch.as_mut()?;
         hatch.kept_portals.remove(&bind.portal);
+        hatch.portions.remove(&bind.portal);
         let (Some(kept), Some(leave)) = (kept, hatch.leave().cloned()) else {
             return None;
         };
@@ -488,6 +508,13 @@ impl Session {
 
     /// Rows, descriptions and notices of a result that is made of many.
     pub fn pass_fanned(&mut self, frames: &mut BytesMut) {
+        if let Some(hatch) = &mut self.hatch
+            && let Some(filling) = &mut hatch.filling
+        {
+            let rest = filling.take(frames);
+            self.to_client.push(rest.freeze());
+            return;
+        }
         self.to_client.push(frames.split().freeze());
     }
 }

@@ -24,6 +24,7 @@ use super::collected::Collected;
 use super::counting::Counting;
 use super::fan::{FanOut, Kept, KeptPortal};
 use super::leave::{Bound, Leave};
+use super::portion::Portions;
 use super::record::{HatchEvent, Intent};
 use crate::bypass::{Ending, GrantEnd, SentParameter};
 use crate::catalog::Oid;
@@ -87,6 +88,13 @@ pub(super) struct Opened {
     pub(super) rows: u64,
 }
 
+/// What was sent since the server was last ready. A transaction may be open that no command has begun.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum SinceReady {
+    Messages,
+    Nothing,
+}
+
 /// What an admin's session has beyond a tenant's.
 #[derive(Debug)]
 pub(super) struct Hatch {
@@ -97,6 +105,8 @@ pub(super) struct Hatch {
     /// What `tenantry.tenant` was when `in_force` was made.
     pub(super) bound_to: Option<String>,
     pub(super) status: TransactionStatus,
+    /// What was sent since the server was last ready.
+    pub(super) since_ready: SinceReady,
     pub(super) ticket: Ticket,
     pub(super) running: Option<Running>,
     /// What must be counted before it is committed.
@@ -109,6 +119,10 @@ pub(super) struct Hatch {
     /// Prepared statements of that kind, and portals of them.
     pub(super) kept: HashMap<Bytes, Kept>,
     pub(super) kept_portals: HashMap<Bytes, KeptPortal>,
+    /// What is left of their results, where the client takes them in portions.
+    pub(super) portions: HashMap<Bytes, Portions>,
+    /// Such a result while it comes.
+    pub(super) filling: Option<Portions>,
     /// A grant has ended in the open block: what comes next fails.
     pub(super) void: Option<ErrorReport>,
     pub(super) cancel: bool,
@@ -246,11 +260,18 @@ impl Hatch {
     /// `ReadyForQuery` came.
     pub(super) fn note_status(&mut self, status: TransactionStatus) {
         self.status = status;
+        self.since_ready = SinceReady::Nothing;
         if status == TransactionStatus::Idle {
             self.void = None;
             self.portals.clear();
-            self.kept_portals.clear();
+            self.clear_kept_portals();
         }
+    }
+
+    /// The transaction is over, and its portals with it.
+    pub(super) fn clear_kept_portals(&mut self) {
+        self.kept_portals.clear();
+        self.portions.clear();
     }
 
     /// All that was due has come.
@@ -321,6 +342,7 @@ impl Session {
             in_force: InForce::Nothing,
             bound_to: None,
             status: TransactionStatus::Idle,
+            since_ready: SinceReady::Nothing,
             ticket: Ticket::None,
             running: None,
             counting: None,
@@ -329,6 +351,8 @@ impl Session {
             collected: None,
             kept: HashMap::new(),
             kept_portals: HashMap::new(),
+            portions: HashMap::new(),
+            filling: None,
             void: None,
             cancel: false,
             events: Vec::new(),
@@ -401,6 +425,7 @@ impl Session {
             Err(report) => {
                 hatch.ticket = Ticket::None;
                 hatch.fan = None;
+                hatch.filling = None;
                 if let Some(held) = self.held.take() {
                     self.fail(&held, &report);
                 }

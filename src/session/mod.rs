@@ -29,6 +29,7 @@ mod hatch;
 mod housekeeping;
 mod leave;
 mod outgoing;
+mod portion;
 mod record;
 mod server;
 mod server_state;
