@@ -19,6 +19,7 @@ use super::proof::{
 };
 use super::scope::{Level, Tenancy};
 use super::words;
+use super::write::Write;
 use crate::catalog::{Generated, Relation, RelationKind};
 use crate::isolate::copying::{CopyIn, Copying, OwnerColumn};
 use crate::isolate::refusal::{Reason, Refusal};
@@ -193,7 +194,7 @@ impl<'a> Proof<'a> {
         if self.classified().scope().is_some() {
             return Err(unsupported("COPY FROM under a grant"));
         }
-        let (relation, class) = self.writable(original, Verb::Insert)?;
+        let (relation, class) = self.writable(original, Write::Insert)?;
         qualified(original, rewritten, relation)?;
         let listed = names(attlist.0)?;
         let columns = self.copied_columns(relation, &listed)?;
