@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 
 use bytes::BytesMut;
 use tenantry::admitted::Admitted;
+use tenantry::isolate::copying::Copying;
 use tenantry::isolate::isolate;
 use tenantry::protocol::frame::{Frame, HEADER_BYTES, Phase, client_frame};
 use tenantry::protocol::frontend::FrontendMessage;
@@ -31,7 +32,11 @@ pub fn isolate_never_lets_a_table_through(input: &[u8]) {
             .unwrap_or_else(|error| panic!("{error} in: {text}"));
         let tree = serde_json::to_value(&tree.protobuf).expect("a tree is JSON");
         let mut tables = 0;
-        let mut tests = 0;
+        // The rows of a stream get it on their way.
+        let mut tests = match verified.copying() {
+            Some(Copying::In(_)) => 1,
+            Some(Copying::Out) | None => 0,
+        };
         count(&tree, &mut tables, &mut tests);
         assert!(
             tests >= tables,

@@ -20,6 +20,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::catalog::RelationName;
+use crate::isolate::copying::Copying;
 use crate::isolate::refusal::Refusal;
 use crate::isolate::template::{SlotType, SlotValue};
 use crate::tenant::{Rows, Scope, Verb};
@@ -80,6 +81,11 @@ impl BypassedStatement {
     /// The text for a Query message, in which the scope's keys are quoted literals.
     pub fn with_scope(&self) -> Result<String, Refusal> {
         self.verified.with_scope()
+    }
+
+    /// Which way rows go, if it is a COPY: its text takes no parameters.
+    pub fn copying(&self) -> Option<&Copying> {
+        self.verified.copying()
     }
 
     /// The tables that it reads or writes.

@@ -8,6 +8,7 @@
 //! 2. Nothing here holds a tenant's key: a result serves every tenant of the same catalog. An admin's is
 //!    made under the scope of a grant, bears its keys, and serves nobody else.
 
+pub mod copying;
 mod gram;
 pub mod kind;
 pub mod refusal;
@@ -138,11 +139,49 @@ impl Source<'_> {
             .and_then(|parsed| rewrite::rewrite(parsed, self.message, parameters, self.classified));
         prepared.or_else(|first| match again(&first.reason) {
             Again::Surely | Again::Perhaps => self
-                .splice(start..end)
+                .enclose(start..end)
+                .unwrap_or_else(|| self.splice(start..end))
                 .map_err(|second| told(first, second)),
             // What PostgreSQL could not read is a syntax error before it is anything else.
             Again::No => Err(syntax_error(text).map_or(first, Refusal::from)),
         })
+    }
+
+    /// Rewrites the query that a COPY holds, as if it stood alone; none if it holds none.
+    fn enclose(&self, range: Range<usize>) -> Option<Result<Prepared, Refusal>> {
+        let offset = range.start;
+        let original = self.message.get(range)?;
+        let (words, bytes) = gram::query_of_copy(original)?;
+        let begins = offset + bytes.start;
+        let inner = original.get(bytes)?;
+        Some(self.query(inner, begins).and_then(|inner| {
+            let (template, edits) = gram::enclose(original, words, &inner)?;
+            Ok(Prepared {
+                original: original.to_owned(),
+                offset,
+                reading: Reading::Spliced { edits },
+                kind: Kind::Data,
+                template,
+            })
+        }))
+    }
+
+    fn query(&self, text: &str, offset: usize) -> Result<Template, Refusal> {
+        let source = Source {
+            message: text,
+            ..*self
+        };
+        let lexemes = sql::split(text.as_bytes()).map(|all| all.into_iter().next());
+        let prepared = match lexemes {
+            Ok(Some(lexemes)) => source.prepare(lexemes),
+            Ok(None) | Err(_) => source.splice(0..text.len()),
+        };
+        prepared
+            .map(|prepared| prepared.template)
+            .map_err(|mut refusal| {
+                refusal.position = refusal.position.map(|at| at + offset);
+                refusal
+            })
     }
 
     /// Rewrites one statement on PostgreSQL's own tree.
@@ -302,7 +341,8 @@ impl Source<'_> {
             Ok(verified) => return Ok((verified, prepared.kind.clone())),
             Err(refusal) => refusal,
         };
-        let is_first = matches!(prepared.reading, Reading::Parsed { .. });
+        let is_first = matches!(prepared.reading, Reading::Parsed { .. })
+            || gram::query_of_copy(&prepared.original).is_some();
         if !is_first || prepared.kind != Kind::Data || again(&first.reason) == Again::No {
             return Err(first);
         }

@@ -139,7 +139,11 @@ impl<'a> ServerReport<'a> {
         message(buffer, tag, |body| {
             for (code, value) in &self.fields {
                 let value = match code {
-                    b'S' | b'V' | b'C' | b'M' | b's' | b't' | b'd' | b'n' | b'F' | b'L' | b'R' => {
+                    b'M' => Some(visible.message.as_deref().map_or(*value, str::as_bytes)),
+                    b'W' if visible.context.is_some() => {
+                        visible.context.as_deref().map(str::as_bytes)
+                    }
+                    b'S' | b'V' | b'C' | b's' | b't' | b'd' | b'n' | b'F' | b'L' | b'R' => {
                         Some(*value)
                     }
                     b'D' => visible.detail.as_deref().map(str::as_bytes),
@@ -161,6 +165,10 @@ impl<'a> ServerReport<'a> {
 pub struct Visible {
     /// The DETAIL, as it may be seen.
     pub detail: Option<String>,
+    /// The message, where it says something else than the server's.
+    pub message: Option<String>,
+    /// The CONTEXT, as it may be seen.
+    pub context: Option<String>,
     /// The codes of the others that may be seen: HINT, the column's name, CONTEXT.
     pub codes: Vec<u8>,
 }
@@ -181,6 +189,7 @@ pub fn visible(report: &ServerReport<'_>, own: Option<&[OwnValue]>) -> Visible {
         return Visible {
             detail: report.text(b'D').map(str::to_owned),
             codes: b"HcWqp".to_vec(),
+            ..Visible::default()
         };
     };
     let detail = match report.text(b'C') {
@@ -195,7 +204,11 @@ pub fn visible(report: &ServerReport<'_>, own: Option<&[OwnValue]>) -> Visible {
         .into_iter()
         .filter(|code| names_none(*code))
         .collect();
-    Visible { detail, codes }
+    Visible {
+        detail,
+        codes,
+        ..Visible::default()
+    }
 }
 
 fn plain(column: &str) -> &str {

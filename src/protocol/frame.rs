@@ -13,6 +13,9 @@ pub const STATEMENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// The most that any other message of a client may hold, as PostgreSQL has it.
 pub const SMALL_BYTES_MAX: usize = 10_000;
 
+/// The most that a `CopyData` message may hold, which is never held as a whole: PostgreSQL's `MaxAllocSize`.
+pub const COPY_DATA_BYTES_MAX: usize = 0x3FFF_FFFF;
+
 /// The most that a server message may hold which has to be understood whole.
 pub const SERVER_BYTES_MAX: usize = 4 * 1024 * 1024;
 

@@ -14,6 +14,7 @@
 //! What a message means for a conversation: [`crate::session`]. Sockets: `net` and `upstream`.
 
 pub mod backend;
+pub mod copy;
 pub mod error_response;
 pub mod frame;
 pub mod frontend;

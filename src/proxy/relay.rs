@@ -10,7 +10,6 @@ use tokio::io::{AsyncReadExt, AsyncWrite};
 
 use crate::net::handshake::ClientStream;
 use crate::net::stream::Stream;
-use crate::protocol::frame::missing;
 use crate::session::Session;
 use crate::upstream::Server;
 
@@ -90,7 +89,7 @@ pub(super) fn poll_relay(
             }
         }
         if session.wants_client_bytes() {
-            let wanted = missing(&client.input).max(CLIENT_READ_BYTES);
+            let wanted = session.missing(&client.input).max(CLIENT_READ_BYTES);
             match poll_read(context, &mut client.stream, &mut client.input, wanted) {
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Event::ClientGone),
                 Poll::Ready(Ok(_)) => progress = true,

@@ -10,6 +10,7 @@ use quick_cache::sync::Cache;
 
 use crate::admitted::Admitted;
 use crate::catalog::Oid;
+use crate::isolate::copying::Copying;
 use crate::isolate::refusal::{Reason, Refusal};
 use crate::isolate::template::{SlotType, SlotValue};
 use crate::isolate::{Isolated, Kind, isolate, pass};
@@ -62,17 +63,21 @@ pub enum Constants {
     /// It does not.
     Fixed,
     /// There are literals in quotes: `'01/02/2024'` as a date depends on `DateStyle`, `'now'` on the
-    /// time. Such a statement, once prepared, is not for other sessions, nor for later.
+    /// time. Or the tenant is written into the text, which takes no parameters. Such a statement, once
+    /// prepared, is not for other sessions, nor for later.
     OfTheMoment,
 }
 
 impl Constants {
-    fn of(text: &str) -> Self {
+    fn of(text: &str, statements: &[Isolated]) -> Self {
+        let tenant_is_written = statements
+            .iter()
+            .any(|statement| copying(&statement.admitted).is_some());
         let dollar_quoted = text
             .split('$')
             .skip(1)
             .any(|behind| behind.is_empty() || behind.starts_with(|c: char| !c.is_ascii_digit()));
-        if text.contains('\'') || dollar_quoted {
+        if text.contains('\'') || dollar_quoted || tenant_is_written {
             Self::OfTheMoment
         } else {
             Self::Fixed
@@ -116,6 +121,22 @@ impl Plan {
             Some(Admitted::Bypassed(bypassed)) => bypassed.value().unwrap_or(SlotValue::One(key)),
             Some(Admitted::Isolated(_)) | None => SlotValue::One(key),
         }
+    }
+}
+
+/// Which way rows go, if the statement is a COPY.
+pub(super) fn copying(admitted: &Admitted) -> Option<&Copying> {
+    match admitted {
+        Admitted::Bypassed(bypassed) => bypassed.copying(),
+        Admitted::Isolated(verified) => verified.copying(),
+    }
+}
+
+/// The text in which whose rows are meant is written out.
+pub(super) fn text_for(admitted: &Admitted, key: &TenantKey) -> Result<String, Refusal> {
+    match admitted {
+        Admitted::Bypassed(bypassed) => bypassed.with_scope(),
+        Admitted::Isolated(verified) => verified.with_tenant(key),
     }
 }
 
@@ -225,12 +246,13 @@ impl Admission {
         if let Some(plan) = self.plans.get(&text) {
             return Ok(plan);
         }
+        let statements = self.statements(sql, declared_types)?;
         let plan = Arc::new(Plan {
             id: StatementId(self.numbers.next()),
-            statements: self.statements(sql, declared_types)?,
             declared_types: declared_types.to_vec(),
             admission: self.number,
-            constants: Constants::of(&String::from_utf8_lossy(sql)),
+            constants: Constants::of(&String::from_utf8_lossy(sql), &statements),
+            statements,
             parsed: AtomicBool::new(false),
         });
         let text = Text {

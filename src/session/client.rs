@@ -1,14 +1,17 @@
 //! What becomes of the client's messages.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
 use super::admission::{Admission, Constants, Plan};
 use super::clearance::Clearance;
+use super::copying::{Gate, Taken};
 use super::effect::Effect;
 use super::expected::{Asker, Reply, Undo};
 use super::housekeeping::Housekeeping;
+use super::outgoing::text_to_prepare;
 use super::record::Refused;
 use super::statements::ClientStatement;
 use super::{Attached, Condition, Ending, Session, Stage};
@@ -46,10 +49,21 @@ impl Session {
             let message = if let Some(held) = self.held.take() {
                 held
             } else {
-                match client_frame(input, Phase::Conversation)? {
-                    Some(frame) => FrontendMessage::read(&frame)?,
-                    None => return Ok(()),
+                if self.gate() == Gate::Closed {
+                    return Ok(());
                 }
+                match self.take_copy_data(input)? {
+                    Taken::Some => continue,
+                    Taken::Waiting => return Ok(()),
+                    Taken::Nothing => {}
+                }
+                let Some(frame) = client_frame(input, Phase::Conversation)? else {
+                    return Ok(());
+                };
+                let Some(frame) = self.in_copy(frame) else {
+                    continue;
+                };
+                FrontendMessage::read(&frame)?
             };
             match self.step(message) {
                 Step::Done => self.flush_local(),
@@ -352,6 +366,7 @@ impl Session {
         self.statements.remove(&Bytes::new());
         let plan = self.admit(sql, &[])?;
         let key = self.key_for(&plan);
+        self.check_streams(&plan, &key)?;
         self.begin_counting(&plan);
         let Some(server) = &mut self.server else {
             // An empty text: no server is asked.
@@ -381,6 +396,7 @@ impl Session {
 
     fn parse(&mut self, name: &Bytes, sql: &Bytes, declared_types: &[Oid]) -> Result<(), Failure> {
         let plan = self.admit_parse(name, sql, declared_types)?;
+        let text = self.text_to_prepare(&plan)?;
         // The slice of a message would keep the whole of it alive.
         let name = Bytes::copy_from_slice(name);
         let statement = Arc::new(ClientStatement {
@@ -391,20 +407,26 @@ impl Session {
         let before = self.statements.insert(name.clone(), statement);
         let undo = Undo::ClientStatement(name, before);
         match &mut self.server {
-            Some(server) => prepare(server, &plan, Asker::Client, Some(undo)),
+            Some(server) => prepare(server, (&plan, &text), Asker::Client, Some(undo)),
             None => self.to_client.buffer().extend_from_slice(PARSE_COMPLETE),
         }
         Ok(())
+    }
+
+    fn text_to_prepare<'p>(&self, plan: &'p Plan) -> Result<Cow<'p, str>, Failure> {
+        text_to_prepare(plan, &self.key_for(plan)).map_err(|refusal| refusal_report(&refusal, b""))
     }
 
     fn bind(&mut self, bind: &Bind) -> Result<(), Failure> {
         let statement = self.current_statement(&bind.statement)?;
         check_bind(bind, &statement.plan)?;
         let key = self.key_for(&statement.plan);
+        self.check_streams(&statement.plan, &key)?;
+        let text = self.text_to_prepare(&statement.plan)?;
         let Some(server) = &mut self.server else {
             return Ok(());
         };
-        prepare(server, &statement.plan, Asker::Proxy, None);
+        prepare(server, (&statement.plan, &text), Asker::Proxy, None);
         server
             .out
             .bind(bind, &statement.plan, &key)
@@ -419,8 +441,9 @@ impl Session {
 
     fn describe_statement(&mut self, name: &Bytes) -> Result<(), Failure> {
         let statement = self.current_statement(name)?;
+        let text = self.text_to_prepare(&statement.plan)?;
         if let Some(server) = &mut self.server {
-            prepare(server, &statement.plan, Asker::Proxy, None);
+            prepare(server, (&statement.plan, &text), Asker::Proxy, None);
             server.out.describe_statement(statement.plan.id);
             server.expected.push(Reply::DescribeStatement {
                 hidden: statement.plan.tenant_parameters().len(),
@@ -484,7 +507,12 @@ impl Session {
 }
 
 /// Makes sure that the server connection holds the statement. `undo` is the client's part of a Parse.
-fn prepare(server: &mut Attached, plan: &Arc<Plan>, asker: Asker, undo: Option<Undo>) {
+fn prepare(
+    server: &mut Attached,
+    (plan, text): (&Arc<Plan>, &str),
+    asker: Asker,
+    undo: Option<Undo>,
+) {
     let mut undo: Vec<Undo> = undo.into_iter().collect();
     let is_prepared = server.state.prepared.touch(plan.id);
     let is_current = match plan.constants {
@@ -509,7 +537,7 @@ fn prepare(server: &mut Attached, plan: &Arc<Plan>, asker: Asker, undo: Option<U
             .expected
             .push_undoable(Reply::Close(Asker::Proxy), vec![Undo::Closed(plan.id)]);
     }
-    server.out.parse(plan);
+    server.out.parse(plan, text);
     undo.push(Undo::Prepared(plan.id));
     server.expected.push_undoable(
         Reply::Parse {

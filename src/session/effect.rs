@@ -1,7 +1,10 @@
 //! What a statement changes in the session, once the server has run it.
 
-use super::admission::parse_text;
+use std::sync::Arc;
+
+use super::admission::{copying, parse_text};
 use super::variables::OWN_PREFIX;
+use crate::isolate::copying::{CopyIn, Copying};
 use crate::isolate::{Isolated, Kind, SetScope, TransactionCommand};
 
 /// What is to be noted when a statement has completed.
@@ -15,6 +18,8 @@ pub enum Effect {
     Commit,
     /// A setting of the application's own was made for the transaction; its name stays.
     Custom(String),
+    /// Rows of the client's are read before it completes.
+    CopyIn(Arc<CopyIn>),
     /// Nothing.
     None,
     /// The server connection holds something of this client's.
@@ -39,7 +44,11 @@ impl Effect {
     /// What this statement will have changed.
     pub fn of(statement: &Isolated) -> Self {
         match &statement.kind {
-            Kind::Data | Kind::SetTransaction | Kind::Show { .. } => Self::None,
+            Kind::Data => match copying(&statement.admitted) {
+                Some(Copying::In(copy)) => Self::CopyIn(Arc::clone(copy)),
+                Some(Copying::Out) | None => Self::None,
+            },
+            Kind::SetTransaction | Kind::Show { .. } => Self::None,
             Kind::ClearsSession => Self::Clear,
             Kind::Pins => Self::Pin,
             Kind::Reset { variable } => Self::Reset(variable.clone()),
@@ -75,6 +84,26 @@ impl Effect {
         }
     }
 
+    /// The stream that is read before it completes.
+    pub fn copy_in(self) -> Option<Arc<CopyIn>> {
+        match self {
+            Self::CopyIn(copy) => Some(copy),
+            Self::Begin
+            | Self::Clear
+            | Self::Commit
+            | Self::Custom(_)
+            | Self::None
+            | Self::Pin
+            | Self::Release(_)
+            | Self::Reset(_)
+            | Self::Rollback
+            | Self::RollbackTo(_)
+            | Self::Savepoint(_)
+            | Self::Set(..)
+            | Self::SetLocal(..) => None,
+        }
+    }
+
     /// Whether the server connection's variables change outside of what a rollback undoes.
     pub fn changes_variables(&self) -> bool {
         match self {
@@ -83,6 +112,7 @@ impl Effect {
             }
             Self::Begin
             | Self::Commit
+            | Self::CopyIn(_)
             | Self::None
             | Self::Pin
             | Self::Release(_)

@@ -109,6 +109,26 @@ impl ExpectedReplies {
         self.entries.is_empty()
     }
 
+    /// How many COPY FROM are among what is due; nothing is sent behind one before it has begun.
+    pub(super) fn copies_due(&self) -> usize {
+        let is_copy = |effect: &&Effect| matches!(effect, Effect::CopyIn(_));
+        match self.entries.back().map(|entry| &entry.reply) {
+            Some(Reply::Execute(effect)) => usize::from(is_copy(&effect)),
+            Some(Reply::Query { effects, .. }) => effects.iter().filter(is_copy).count(),
+            Some(
+                Reply::Bind
+                | Reply::Close(_)
+                | Reply::DescribeRows
+                | Reply::DescribeStatement { .. }
+                | Reply::Housekeeping
+                | Reply::Local(_)
+                | Reply::Parse { .. }
+                | Reply::Sync,
+            )
+            | None => 0,
+        }
+    }
+
     /// What is due next.
     pub(super) fn front(&mut self) -> Option<&mut Reply> {
         self.entries.front_mut().map(|entry| &mut entry.reply)

@@ -21,6 +21,7 @@ mod admission;
 mod clearance;
 mod client;
 mod collected;
+mod copying;
 mod counting;
 mod effect;
 mod expected;
@@ -60,6 +61,7 @@ use crate::protocol::backend::parameter_status;
 use crate::protocol::error_response::{ErrorReport, OwnValue};
 use crate::protocol::frontend::FrontendMessage;
 use crate::tenant::{Rows, TenantKey};
+use copying::{Copying, Gate};
 use expected::ExpectedReplies;
 use hatch::{Hatch, READ_ONLY};
 use statements::ClientStatement;
@@ -97,6 +99,8 @@ struct Attached {
     passing_bytes: usize,
     condition: Condition,
     stage: Stage,
+    /// The stream that the server reads.
+    copying: Option<Box<Copying>>,
     /// The statements that were prepared for this client in its present transaction, under settings
     /// that have not changed since.
     fresh: HashSet<StatementId>,
@@ -135,6 +139,8 @@ pub struct Session {
     statements: HashMap<Bytes, Arc<ClientStatement>>,
     portals: HashMap<Bytes, Arc<Plan>>,
     server: Option<Attached>,
+    /// What is still to come of a `CopyData` message.
+    copy_data_bytes: usize,
     /// A message that waits: for a server connection, or for replies to earlier ones.
     held: Option<FrontendMessage>,
     /// After an error in the extended protocol everything up to Sync is dropped.
@@ -164,6 +170,7 @@ impl Session {
             statements: HashMap::new(),
             portals: HashMap::new(),
             server: None,
+            copy_data_bytes: 0,
             held: None,
             skipping: false,
             to_client: ToClient::default(),
@@ -226,7 +233,8 @@ impl Session {
 
     /// Whether bytes of the client are wanted: nothing is held back, and there is room.
     pub fn wants_client_bytes(&self) -> bool {
-        self.ending.is_none() && self.held.is_none() && self.has_room()
+        let is_open = self.gate() != Gate::Closed;
+        self.ending.is_none() && self.held.is_none() && is_open && self.has_room()
     }
 
     /// Whether bytes of the server are wanted: there is room for what they become.
@@ -297,6 +305,7 @@ impl Session {
             passing_bytes: 0,
             condition: Condition::Clean,
             stage: Stage::Working,
+            copying: None,
             fresh: HashSet::new(),
         };
         let mut tasks = Vec::new();

@@ -1,16 +1,17 @@
 //! Bytes that wait to be written.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::sync::Arc;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use super::admission::{Plan, StatementId, parse_text};
+use super::admission::{Plan, StatementId, copying, parse_text, text_for};
 use super::housekeeping::Housekeeping;
-use crate::admitted::Admitted;
 use crate::isolate::refusal::Refusal;
 use crate::protocol::backend::{empty, message, put_string};
+use crate::protocol::frame::HEADER_BYTES;
 use crate::protocol::frontend::{Bind, Target};
 use crate::tenant::{KeyMismatch, TenantKey};
 
@@ -132,13 +133,7 @@ impl ToServer {
     pub(super) fn query(&mut self, plan: &Plan, key: &TenantKey) -> Result<(), Refusal> {
         let mut texts = Vec::with_capacity(plan.statements.len());
         for statement in &plan.statements {
-            texts.push(match &statement.admitted {
-                Admitted::Bypassed(bypassed) => bypassed.with_scope()?,
-                Admitted::Isolated(verified) if verified.tenant_parameters().is_empty() => {
-                    verified.text().to_owned()
-                }
-                Admitted::Isolated(verified) => verified.with_tenant(key)?,
-            });
+            texts.push(text_for(&statement.admitted, key)?);
         }
         // The line break ends a comment, should a text end in one.
         message(&mut self.bytes, b'Q', |body| {
@@ -147,13 +142,9 @@ impl ToServer {
         Ok(())
     }
 
-    /// Parse, under the statement's own name; the parameters that the client left open stay open, and
+    /// Parse of [`text_to_prepare`], under the statement's own name; the parameters that the client left open stay open, and
     /// the tenant's follow.
-    pub(super) fn parse(&mut self, plan: &Plan) {
-        let text = plan
-            .statements
-            .first()
-            .map_or("", |statement| parse_text(&statement.admitted));
+    pub(super) fn parse(&mut self, plan: &Plan, text: &str) {
         let open = usize::from(plan.client_parameters()).saturating_sub(plan.declared_types.len());
         let types: Vec<u32> = plan
             .declared_types
@@ -258,6 +249,25 @@ impl ToServer {
         });
     }
 
+    /// `CopyData`, with what `rows` writes, if it writes anything.
+    pub(super) fn copy_data(&mut self, rows: impl FnOnce(&mut BytesMut)) {
+        let before = self.bytes.len();
+        message(&mut self.bytes, b'd', rows);
+        if self.bytes.len() == before + HEADER_BYTES {
+            self.bytes.truncate(before);
+        }
+    }
+
+    /// `CopyDone`
+    pub(super) fn copy_done(&mut self) {
+        empty(&mut self.bytes, b'c');
+    }
+
+    /// `CopyFail`, with the client's reason.
+    pub(super) fn copy_fail(&mut self, why: &[u8]) {
+        message(&mut self.bytes, b'f', |body| put_string(body, why));
+    }
+
     /// Flush
     pub(super) fn flush(&mut self) {
         empty(&mut self.bytes, b'H');
@@ -266,6 +276,20 @@ impl ToServer {
     /// Sync
     pub(super) fn sync(&mut self) {
         empty(&mut self.bytes, b'S');
+    }
+}
+
+/// The text for a Parse message: the tenant is a parameter of it, or, where it takes none, written out.
+pub(super) fn text_to_prepare<'a>(
+    plan: &'a Plan,
+    key: &TenantKey,
+) -> Result<Cow<'a, str>, Refusal> {
+    let Some(statement) = plan.statements.first() else {
+        return Ok(Cow::Borrowed(""));
+    };
+    match copying(&statement.admitted) {
+        Some(_) => text_for(&statement.admitted, key).map(Cow::Owned),
+        None => Ok(Cow::Borrowed(parse_text(&statement.admitted))),
     }
 }
 

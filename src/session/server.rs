@@ -10,7 +10,7 @@ use crate::protocol::Violation;
 use crate::protocol::backend::{
     TransactionStatus, is_readable, read_parameter_status, shorter_parameter_description,
 };
-use crate::protocol::error_response::{ErrorReport, ServerReport, visible};
+use crate::protocol::error_response::{ErrorReport, ServerReport, Visible, visible};
 use crate::protocol::frame::{HEADER_BYTES, Header, SERVER_BYTES_MAX, header};
 use crate::protocol::frontend::FrontendMessage;
 
@@ -140,6 +140,10 @@ impl Session {
             b'S' => self.on_parameter_status(body),
             b'Z' => self.on_ready(body),
             b't' => self.on_parameter_description(body),
+            b'G' => {
+                self.on_copy_in(body)?;
+                Ok(Bytes::Dropped)
+            }
             b'A' => {
                 // Nobody can LISTEN: this connection is not what it should be.
                 if let Some(server) = &mut self.server {
@@ -205,6 +209,9 @@ impl Session {
             },
             _ => return Err(Violation::ServerTag(tag)),
         };
+        if matches!(effect, Effect::CopyIn(_)) {
+            server.copying = None;
+        }
         let execute = server.expected.is_empty();
         let is_counting = self.is_counting();
         if !is_counting && self.keep_tag(body) {
@@ -232,6 +239,7 @@ impl Session {
             }
             Effect::Begin
             | Effect::Commit
+            | Effect::CopyIn(_)
             | Effect::Custom(_)
             | Effect::None
             | Effect::Pin
@@ -311,21 +319,43 @@ impl Session {
             .as_mut()
             .is_some_and(|server| matches!(server.expected.front(), Some(Reply::Housekeeping)));
         if !housekeeping {
-            let visible = visible(&report, self.own_values.as_deref().map(Vec::as_slice));
+            let visible = self.visible(&report);
             report.write(b'N', &visible, self.to_client.buffer());
         }
         Ok(Bytes::Dropped)
     }
 
+    /// What the client may see of a report, in the words of its own stream if one is read.
+    fn visible(&self, report: &ServerReport<'_>) -> Visible {
+        let visible = visible(report, self.own_values.as_deref().map(Vec::as_slice));
+        let copying = self
+            .server
+            .as_ref()
+            .and_then(|server| server.copying.as_ref());
+        let Some(stream) = copying.map(|copying| &copying.stream) else {
+            return visible;
+        };
+        Visible {
+            message: report
+                .text(b'M')
+                .and_then(|message| stream.message(message)),
+            context: report
+                .text(b'W')
+                .and_then(|context| stream.context(context)),
+            ..visible
+        }
+    }
+
     fn on_error(&mut self, body: &[u8]) -> Result<Bytes, Violation> {
         let report = ServerReport::read(body)?;
-        let visible = visible(&report, self.own_values.as_deref().map(Vec::as_slice));
+        let visible = self.visible(&report);
         if let Some(hatch) = &mut self.hatch {
             hatch.note_error(report.text(b'C').unwrap_or_default());
         }
         let Some(server) = &mut self.server else {
             return Err(Violation::ServerTag(b'E'));
         };
+        server.copying = None;
         if report.is_fatal() {
             server.condition = Condition::Broken;
             report.write(b'E', &visible, self.to_client.buffer());
@@ -374,7 +404,7 @@ impl Session {
     fn write_error(
         &mut self,
         report: &ServerReport<'_>,
-        visible: &crate::protocol::error_response::Visible,
+        visible: &Visible,
         instead: Option<bytes::Bytes>,
     ) {
         let cut = self.hatch.as_mut().and_then(|hatch| hatch.take_cut());

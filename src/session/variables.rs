@@ -143,7 +143,7 @@ impl Variables {
     /// A statement has completed with this command tag.
     pub fn completed(&mut self, effect: &Effect, tag: &[u8]) {
         match effect {
-            Effect::None | Effect::Pin => {}
+            Effect::CopyIn(_) | Effect::None | Effect::Pin => {}
             Effect::Clear => {
                 self.current.clone_from(&self.initial);
                 self.local.clear();

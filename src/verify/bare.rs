@@ -85,6 +85,13 @@ fn statement(node: &mut NodeEnum) -> Checked {
             returning(delete.returning_clause.as_mut())?;
             with(delete.with_clause.as_mut())
         }
+        NodeEnum::CopyStmt(copy) => {
+            range_variable(copy.relation.as_mut());
+            boxed(&mut copy.query)?;
+            list(&mut copy.attlist)?;
+            list(&mut copy.options)?;
+            boxed(&mut copy.where_clause)
+        }
         NodeEnum::TransactionStmt(transaction) => {
             transaction.location = 0;
             list(&mut transaction.options)

@@ -12,6 +12,7 @@
 
 use std::collections::BTreeSet;
 use std::ops::Range;
+use std::sync::Arc;
 
 use pg_query::protobuf::{
     CopyStmt, RangeVar, ScanToken, Token, TransactionStmt, TransactionStmtKind, VariableSetKind,
@@ -20,6 +21,7 @@ use pg_query::protobuf::{
 use pg_query::{NodeEnum, ParserOptions};
 
 use super::{VerifiedStatement, called};
+use crate::isolate::copying::{CopyIn, Copying};
 use crate::isolate::kind::{Kind, SetScope, TransactionCommand};
 use crate::isolate::refusal::{Reason, Refusal};
 
@@ -98,6 +100,7 @@ fn gate_text(
             slots: Vec::new(),
             scope: None,
             uses: BTreeSet::new(),
+            copying: copying(node).map(Box::new),
         };
         statements.push((kind, statement));
     }
@@ -542,6 +545,21 @@ fn value_text(words: &Words<'_>) -> String {
         })
         .collect();
     values.join(", ")
+}
+
+/// Which way rows go, if the statement is a COPY; a stream goes through as it is.
+fn copying(node: &NodeEnum) -> Option<Copying> {
+    let NodeEnum::CopyStmt(statement) = node else {
+        return None;
+    };
+    let relation = statement.relation.as_ref().filter(|_| statement.is_from);
+    Some(match relation {
+        Some(relation) => Copying::In(Arc::new(CopyIn {
+            relation: relation.relname.clone(),
+            owner: None,
+        })),
+        None => Copying::Out,
+    })
 }
 
 fn copy(statement: &CopyStmt) -> Result<Kind, Reason> {

@@ -182,6 +182,7 @@ fn statement_of(text: String, slots: Vec<Slot>) -> VerifiedStatement {
         slots,
         scope: None,
         uses: BTreeSet::new(),
+        copying: None,
     }
 }
 

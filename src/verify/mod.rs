@@ -18,6 +18,8 @@
 //! | the tenant column of an INSERT | `write::insert_columns`, `select::rows`, `targets::targets`, `merge::inserted` |
 //! | the tenant column of a conflict target | `write::inference` |
 //! | the value for the tenant column under a scope, checked | `owner::checked_owner` |
+//! | COPY of a table, as COPY of the query of its rows | `copy::copied_rows` |
+//! | the tenant column in front of the columns of COPY FROM | `copy::copy_in` |
 //!
 //! # Invariants
 //! 1. This module imports neither `sql` nor the rewriting half of `isolate`, and calls none of their
@@ -31,6 +33,8 @@ mod clauses;
 mod collect;
 mod comparison;
 mod constants;
+mod copy;
+mod copy_options;
 mod expression;
 mod from;
 mod gate;
@@ -62,6 +66,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::catalog::{Oid, RelationName};
+use crate::isolate::copying::Copying;
 use crate::isolate::refusal::{Reason, Refusal};
 use crate::isolate::template::{Reading, Slot, SlotType, SlotValue, Template};
 use crate::tenant::{Classified, Rows, Scope, TenantKey, Verb};
@@ -98,12 +103,14 @@ pub struct VerifiedStatement {
     scope: Option<Arc<Scope>>,
     /// What is done to which table, if it is an admin's.
     uses: BTreeSet<(RelationName, Verb)>,
+    /// Which way rows go, if it is a COPY.
+    copying: Option<Box<Copying>>,
 }
 
 /// Proves a rewritten statement, or refuses it.
 pub fn verify(claim: &Claim<'_>) -> Result<VerifiedStatement, Refusal> {
     let nesting = words::check(claim)?;
-    let uses = reading::with_stack(nesting, || prove(claim))?;
+    let Proved { uses, copying } = reading::with_stack(nesting, || prove(claim))?;
     let Template {
         text,
         client_parameters,
@@ -117,10 +124,17 @@ pub fn verify(claim: &Claim<'_>) -> Result<VerifiedStatement, Refusal> {
         slots: slots.clone(),
         scope: claim.classified.scope().cloned(),
         uses,
+        copying: copying.map(Box::new),
     })
 }
 
-fn prove(claim: &Claim<'_>) -> Result<BTreeSet<(RelationName, Verb)>, Refusal> {
+/// What is known of a statement once it is proved.
+struct Proved {
+    uses: BTreeSet<(RelationName, Verb)>,
+    copying: Option<Copying>,
+}
+
+fn prove(claim: &Claim<'_>) -> Result<Proved, Refusal> {
     let original = reading::parse_one(claim.original)?;
     session::permitted(&original)?;
     if let Reading::Parsed { reprinted, .. } = claim.reading {
@@ -139,7 +153,10 @@ fn prove(claim: &Claim<'_>) -> Result<BTreeSet<(RelationName, Verb)>, Refusal> {
     proof.declared_types(claim.declared_types)?;
     proof.statement(&original, &rewritten)?;
     proof.finish()?;
-    Ok(proof.done)
+    Ok(Proved {
+        uses: proof.done,
+        copying: proof.copying,
+    })
 }
 
 impl VerifiedStatement {
@@ -153,15 +170,25 @@ impl VerifiedStatement {
         self.client_parameters
     }
 
-    /// The types of the tenant's parameters, which follow the client's.
+    /// The types of the tenant's parameters, which follow the client's; none where the text takes no
+    /// parameters, and the tenant is written into it.
     pub fn tenant_parameters(&self) -> &[SlotType] {
-        &self.tenant_parameters
+        match self.copying {
+            Some(_) => &[],
+            None => &self.tenant_parameters,
+        }
     }
 
-    /// The text for a Query message, in which the tenant is a quoted literal. The result was
+    /// Which way rows go, if it is a COPY: its text takes no parameters.
+    pub fn copying(&self) -> Option<&Copying> {
+        self.copying.as_deref()
+    }
+
+    /// The text for a Query message, or of a COPY, in which the tenant is a quoted literal. The result was
     /// scanned again: it has the template's tokens, with one literal in place of each parameter.
     pub fn with_tenant(&self, key: &TenantKey) -> Result<String, Refusal> {
         match &self.scope {
+            None if self.slots.is_empty() => Ok(self.text.clone()),
             None => words::fill(&self.text, &self.slots, SlotValue::One(key)),
             Some(_) => Err(proof::differs("a tenant for the statement of an admin")),
         }

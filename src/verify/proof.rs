@@ -9,6 +9,7 @@ use super::scope::{Extent, Level, Output, Tenancy, Test};
 use super::types::{self, Untyped, Value};
 use super::{Claim, bare, words};
 use crate::catalog::{Catalog, Oid, Relation, RelationName, oid};
+use crate::isolate::copying::Copying;
 use crate::isolate::refusal::{BeyondGrant, Reason, Refusal};
 use crate::isolate::template::SlotType;
 use crate::tenant::{Classified, TenantColumn, Verb};
@@ -73,6 +74,8 @@ pub(super) struct Proof<'a> {
     relied: BTreeSet<u16>,
     /// What is done to which table, under a scope.
     pub(super) done: BTreeSet<(RelationName, Verb)>,
+    /// Which way rows go, if the statement is a COPY.
+    pub(super) copying: Option<Copying>,
 }
 
 impl<'a> Proof<'a> {
@@ -93,7 +96,13 @@ impl<'a> Proof<'a> {
             judging: 0,
             relied: BTreeSet::new(),
             done: BTreeSet::new(),
+            copying: None,
         }
+    }
+
+    /// The client's text.
+    pub(super) fn original_text(&self) -> &'a str {
+        self.claim.original
     }
 
     /// The catalog and the policy.

@@ -22,6 +22,7 @@ pub(super) fn permitted(statement: &NodeEnum) -> Checked {
         | NodeEnum::UpdateStmt(_)
         | NodeEnum::DeleteStmt(_)
         | NodeEnum::MergeStmt(_)
+        | NodeEnum::CopyStmt(_)
         | NodeEnum::TransactionStmt(_)
         | NodeEnum::VariableSetStmt(_)
         | NodeEnum::VariableShowStmt(_) => Ok(()),
@@ -82,6 +83,10 @@ impl Proof<'_> {
                 let pg::VariableShowStmt { name } = show;
                 variable(name)?;
                 identical(original, rewritten)
+            }
+            (NodeEnum::CopyStmt(o), NodeEnum::CopyStmt(r)) => {
+                self.copying = Some(self.copy(o, r)?);
+                Ok(())
             }
             _ => self.data_statement(original, rewritten).map(|_output| ()),
         }

@@ -21,6 +21,7 @@ const BOTTOM_UP: &[&str] = &[
     "catalog",
     "tenant",
     "sql",
+    "isolate::copying",
     "isolate::kind",
     "isolate::refusal",
     "isolate::template",

@@ -153,6 +153,9 @@ fn inside(kind: &mut NodeEnum, visit: Visit<'_>) -> bool {
                 && boxed(&mut merge.join_condition, visit)
                 && list(&mut merge.merge_when_clauses, visit)
         }
+        NodeEnum::CopyStmt(copy) => {
+            boxed(&mut copy.query, visit) && boxed(&mut copy.where_clause, visit)
+        }
         NodeEnum::MergeWhenClause(clause) => {
             boxed(&mut clause.condition, visit)
                 && list(&mut clause.target_list, visit)

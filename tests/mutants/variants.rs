@@ -80,6 +80,10 @@ pub fn of(node: &NodeEnum, context: &Context) -> Variants {
         }
         NodeEnum::InsertStmt(insert) => inserts(insert, context, &mut found),
         NodeEnum::MergeStmt(merge) => merges(merge, context, &mut found),
+        NodeEnum::CopyStmt(copy) => {
+            let copies = super::copies::of(copy).into_iter();
+            found.extend(copies.map(|(kind, copy)| (kind, NodeEnum::CopyStmt(Box::new(copy)))));
+        }
         NodeEnum::MergeWhenClause(clause) => whens(clause, context, &mut found),
         NodeEnum::RangeTableSample(sample) => samples(sample, &mut found),
         NodeEnum::CommonTableExpr(cte) => {

@@ -18,6 +18,7 @@
 
 mod change;
 mod children;
+mod copy;
 mod edits;
 mod from;
 mod name;
@@ -66,6 +67,20 @@ fn too_large(what: &'static str, limit: usize) -> Refusal {
     Reason::TooLarge { what, limit }.into()
 }
 
+/// The words and the bytes of the query in `COPY (query) TO ..`.
+pub(super) fn query_of_copy(statement: &str) -> Option<(Range<usize>, Range<usize>)> {
+    copy::query_of_copy(statement)
+}
+
+/// A statement with another one, rewritten, in place of some of its words.
+pub(super) fn enclose(
+    statement: &str,
+    place: Range<usize>,
+    inner: &Template,
+) -> Rewritten<(Template, Vec<Edit>)> {
+    copy::enclose(statement, place, inner)
+}
+
 /// Rewrites one statement about data.
 pub(super) fn rewrite(
     statement: &str,
@@ -112,6 +127,7 @@ fn is_about_data(statement: &NodeEnum) -> bool {
             | NodeEnum::UpdateStmt(_)
             | NodeEnum::DeleteStmt(_)
             | NodeEnum::MergeStmt(_)
+            | NodeEnum::CopyStmt(_)
     )
 }
 
@@ -139,6 +155,10 @@ fn known(node: &NodeEnum) -> Rewritten<()> {
         NodeEnum::MergeStmt(merge) => {
             known_with(merge.with_clause.as_ref())?;
             Children(&mut |child| known_one(Some(child))).merge(merge)
+        }
+        NodeEnum::CopyStmt(copy) => {
+            known_one(copy.query.as_deref())?;
+            known_one(copy.where_clause.as_deref())
         }
         NodeEnum::CommonTableExpr(cte) => {
             if let Some(cycle) = &cte.cycle_clause {
@@ -287,6 +307,7 @@ impl Rewriter<'_> {
             NodeEnum::UpdateStmt(update) => self.update(update)?,
             NodeEnum::DeleteStmt(delete) => self.delete(delete)?,
             NodeEnum::MergeStmt(merge) => self.merge(merge)?,
+            NodeEnum::CopyStmt(copy) => self.copy(copy)?,
             _ => return Err(lost("a statement about data")),
         }
         self.ctes.truncate(visible);
