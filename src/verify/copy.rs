@@ -1,5 +1,5 @@
 //! COPY, in lockstep: a table becomes the query of its rows that are the tenant's; a stream goes to a
-//! column list that begins with the tenant column.
+//! column list that begins with the tenant column, and the server tests that column of each row.
 //!
 //! # Invariants
 //! 1. What a stream is read as ([`CopyIn`]) is told by the two trees, which agree on it, and by nothing
@@ -232,7 +232,15 @@ impl<'a> Proof<'a> {
         let mut level = Level::new(Tenancy::Free);
         level.add(item);
         self.levels.push(level);
-        self.optional(condition, "WHERE in COPY FROM")?;
+        match class {
+            Class::Scoped(scoped) => {
+                let test = direct_test(relation.name.name.clone(), relation, scoped);
+                self.tested(condition, &test)?;
+            }
+            Class::Shared { .. } | Class::Refused(_) => {
+                self.optional(condition, "WHERE in COPY FROM")?;
+            }
+        }
         self.levels.pop();
         Ok(Copying::In(Arc::new(CopyIn {
             relation: relation.name.name.clone(),

@@ -12,7 +12,7 @@
 //! | a name resolved and qualified | `names`, `from`, `expression::column_reference` |
 //! | a table in a fence | `from::fence` |
 //! | a sampled table in a fence around the sample | `sample::sampled` |
-//! | a tenant predicate at the end of a condition | `select::condition` |
+//! | a tenant predicate at the end of a condition | `select::condition`, `select::tested` |
 //! | `*` of a table that is not fenced, expanded | `targets::star` |
 //! | the tenant column at the end of GROUP BY | `clauses::added_grouping` |
 //! | the tenant column of an INSERT | `write::insert_columns`, `select::rows`, `targets::targets`, `merge::inserted` |

@@ -325,6 +325,24 @@ impl Proof<'_> {
         Ok(())
     }
 
+    /// Compares a condition on rows that are the client's own. The rewritten one ends with a tenant test.
+    pub(super) fn tested(
+        &mut self,
+        (original, rewritten): Pair<'_, Option<Box<Node>>>,
+        test: &Test,
+    ) -> Checked {
+        let original = conjuncts(original.as_deref());
+        let rewritten = conjuncts(rewritten.as_deref());
+        let (added, kept) = rewritten
+            .split_last()
+            .filter(|(_, kept)| kept.len() == original.len())
+            .ok_or_else(|| differs("a condition with a tenant predicate"))?;
+        for (original, rewritten) in original.iter().zip(kept) {
+            self.expression(original, rewritten)?;
+        }
+        self.test(added, test)
+    }
+
     /// Recognises each tenant test exactly once, in any order.
     fn tests(&mut self, added: &[&Node], tests: &[Test]) -> Checked {
         let mut waiting: Vec<&Test> = tests.iter().collect();

@@ -1,5 +1,5 @@
 //! COPY: a table becomes the query of the tenant's rows; a stream goes to a column list that begins with
-//! the tenant column.
+//! the tenant column, and to rows of the tenant alone.
 
 use std::ops::Range;
 
@@ -83,7 +83,18 @@ impl Rewriter<'_> {
         let list = [vec![owner], columns].concat().join(", ");
         let target = format!("{} ({list})", qualified(&relation.name));
         self.edits.replace(start..behind, target);
-        self.optional(copy.where_clause.as_deref())
+        self.optional(copy.where_clause.as_deref())?;
+        // The server looks at each row itself: whatever a stream is read as, no row is another tenant's.
+        let predicate = self.predicate(&relation.name.name, scoped);
+        let end = self.words.len();
+        if copy.where_clause.is_some() {
+            let condition = self.words.next_of(behind, &[Token::Where]) + 1;
+            self.edits.insert(condition, "(");
+            self.edits.insert(end, format!(") AND {predicate}"));
+        } else {
+            self.edits.insert(end, format!("WHERE {predicate}"));
+        }
+        Ok(())
     }
 
     fn copied(&self, relation: &Relation, listed: &[&str]) -> Vec<String> {
