@@ -13,6 +13,7 @@
 //! What a relation is to a tenant: [`crate::tenant`]. How the snapshot is read: `upstream`.
 
 mod relation;
+mod text;
 mod types;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,6 +24,7 @@ pub use relation::{
     Column, ForeignKey, ForeignKeyAction, Generated, Relation, RelationKind, RelationName, Trigger,
     UniqueKey, View,
 };
+pub use text::qualified_name;
 pub use types::{Oid, Type, TypeKind, oid};
 
 /// Tells one snapshot from another: a hash of its content.

@@ -194,6 +194,9 @@ pub struct Relation {
     pub parents: Vec<RelationName>,
     /// The definition, if it is a view or a materialized view.
     pub view: Option<View>,
+    /// The table whose column it gives values to, if it is a sequence of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owned_by: Option<RelationName>,
     /// The row type's object identifier; 0 if it has none.
     pub row_type: Oid,
     /// The extension that owns it.

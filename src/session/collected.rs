@@ -161,6 +161,7 @@ fn relation(table: &str, columns: &[(String, Oid)]) -> Relation {
         has_rules: false,
         parents: Vec::new(),
         view: None,
+        owned_by: None,
         row_type: 0,
         extension: None,
     }

@@ -195,6 +195,7 @@ async fn relations(transaction: &Transaction<'_>) -> Result<Vec<Relation>, Intro
     let mut triggers = triggers(transaction).await?;
     let mut parents = parents(transaction).await?;
     let mut code = code(transaction).await?;
+    let mut owners = owners(transaction).await?;
     let rows = transaction.query(&query, &[]).await?;
     rows.iter()
         .map(|row| {
@@ -212,6 +213,7 @@ async fn relations(transaction: &Transaction<'_>) -> Result<Vec<Relation>, Intro
                 has_rules: row.try_get(6)?,
                 parents: parents.remove(&oid).unwrap_or_default(),
                 view: definition.map(|definition| View { definition }),
+                owned_by: owners.remove(&oid).and_then(|mut owners| owners.pop()),
                 row_type: row.try_get(4)?,
                 extension: row.try_get(7)?,
             })
@@ -390,6 +392,23 @@ async fn parents(
         parents.entry(row.try_get(0)?).or_default().push(name);
     }
     Ok(parents)
+}
+
+/// The tables whose columns sequences give values to: serial ones (`a`) and identities (`i`).
+async fn owners(
+    transaction: &Transaction<'_>,
+) -> Result<PerRelation<RelationName>, IntrospectError> {
+    let query = "SELECT d.objid, n.nspname::text, c.relname::text FROM pg_depend d \
+                 JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S' \
+                 JOIN pg_class c ON c.oid = d.refobjid JOIN pg_namespace n ON n.oid = c.relnamespace \
+                 WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass \
+                 AND d.objsubid = 0 AND d.refobjsubid > 0 AND d.deptype IN ('a', 'i') ORDER BY 1, 2, 3";
+    let mut owners = PerRelation::new();
+    for row in transaction.query(query, &[]).await? {
+        let name = relation_name(&row, 1)?;
+        owners.entry(row.try_get(0)?).or_default().push(name);
+    }
+    Ok(owners)
 }
 
 /// An array is what another type names as its array type; `int2vector` and the like are none.

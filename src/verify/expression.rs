@@ -14,6 +14,7 @@ use super::proof::{
     unchanged, unsupported,
 };
 use super::scope::{self, Found, Output, Reference, Tenancy};
+use super::sequence::is_next_value;
 use super::{bare, reading};
 use crate::isolate::refusal::Reason;
 
@@ -210,6 +211,9 @@ impl Proof<'_> {
     }
 
     fn function_call(&mut self, original: &pg::FuncCall, rewritten: &pg::FuncCall) -> Checked {
+        if is_next_value(&original.funcname) {
+            return self.next_value((original, rewritten));
+        }
         both!(FuncCall, original, rewritten, {
             funcname, args, agg_order, agg_filter, over, agg_within_group, agg_star, agg_distinct,
             func_variadic, funcformat, location

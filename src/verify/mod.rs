@@ -18,6 +18,7 @@
 //! | the tenant column of an INSERT | `write::insert_columns`, `select::rows`, `targets::targets`, `merge::inserted` |
 //! | the tenant column of a conflict target | `write::inference` |
 //! | the value for the tenant column under a scope, checked | `owner::checked_owner` |
+//! | the sequence of `nextval`, qualified | `sequence::next_value` |
 //! | COPY of a table, as COPY of the query of its rows | `copy::copied_rows` |
 //! | the tenant column in front of the columns of COPY FROM | `copy::copy_in` |
 //!
@@ -48,6 +49,7 @@ mod reading;
 mod sample;
 mod scope;
 mod select;
+mod sequence;
 mod session;
 mod silent;
 mod syntax;

@@ -336,7 +336,12 @@ impl Rewriter<'_> {
                 let name = column.type_name.as_ref();
                 return name.map_or(Ok(()), |name| self.type_name(name));
             }
-            NodeEnum::FuncCall(call) => self.function_name(call)?,
+            NodeEnum::FuncCall(call) => {
+                self.function_name(call)?;
+                if self.sequence_name(call)? {
+                    return Ok(());
+                }
+            }
             NodeEnum::TypeCast(cast) => {
                 let name = cast.type_name.as_ref();
                 name.map_or(Ok(()), |name| self.type_name(name))?;

@@ -5,6 +5,7 @@ use pg_query::protobuf::Token;
 use pg_query::{Node, NodeEnum};
 
 use super::{Rewriter, Rewritten, lost, unsupported};
+use crate::catalog::{Resolved, qualified_name};
 use crate::isolate::refusal::{Reason, Refusal};
 use crate::sql;
 
@@ -45,6 +46,49 @@ impl Rewriter<'_> {
         })?;
         self.qualify(start, &schema);
         Ok(())
+    }
+
+    /// The sequence that `nextval` names in its text is found and qualified. Whether it is such a call.
+    pub(super) fn sequence_name(&mut self, call: &pg::FuncCall) -> Rewritten<bool> {
+        let is_call = matches!(
+            parts(&call.funcname)?.as_slice(),
+            ["nextval"] | ["pg_catalog", "nextval"]
+        );
+        let ([argument], true) = (call.args.as_slice(), is_call) else {
+            return Ok(false);
+        };
+        let constant = match &argument.node {
+            Some(NodeEnum::TypeCast(cast)) => cast.arg.as_deref().unwrap_or(argument),
+            Some(_) | None => argument,
+        };
+        let Some(NodeEnum::AConst(pg::AConst {
+            val: Some(pg::a_const::Val::Sval(text)),
+            ..
+        })) = &constant.node
+        else {
+            return Ok(false);
+        };
+        let names = qualified_name(&text.sval).unwrap_or_default();
+        let found = match names.as_slice() {
+            [name] => self.classified.catalog().resolve(None, name),
+            [schema, name] => self.classified.catalog().resolve(Some(schema), name),
+            _ => Resolved::Nothing,
+        };
+        let Resolved::Relation(relation) = found else {
+            let message = format!("relation \"{}\" does not exist", names.join("."));
+            return Err(refuse_at(call.location, as_postgres("42P01", message)));
+        };
+        let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
+        let name = &relation.name;
+        let full = format!("{}.{}", quoted(&name.schema), quoted(&name.name));
+        let open = self.words.behind_name(self.words.at(call.location)?);
+        let close = self.words.behind_group(open)?;
+        let literal = full.replace('\'', "''");
+        self.edits.replace(
+            open + 1..close - 1,
+            format!("'{literal}'::pg_catalog.regclass"),
+        );
+        Ok(true)
     }
 
     fn is_json_object(&self, call: &pg::FuncCall) -> Rewritten<bool> {

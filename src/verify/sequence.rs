@@ -1,0 +1,115 @@
+//! `nextval` of a sequence that is named in the text.
+
+use pg_query::protobuf as pg;
+use pg_query::{Node, NodeEnum};
+
+use super::proof::{
+    Checked, Pair, Proof, differs, is_plain_type, path, position, refuse, unsupported,
+};
+use crate::catalog::{Relation, Resolved, qualified_name};
+use crate::isolate::refusal::Reason;
+
+/// Whether a call is one of `nextval`, as PostgreSQL finds it: `pg_catalog` comes first.
+pub(super) fn is_next_value(names: &[Node]) -> bool {
+    matches!(
+        path(names).as_deref(),
+        Some(["nextval"] | ["pg_catalog", "nextval"])
+    )
+}
+
+impl Proof<'_> {
+    /// Compares two calls of `nextval`: the sequence is the one that the client's text names, qualified.
+    pub(super) fn next_value(&self, (original, rewritten): Pair<'_, pg::FuncCall>) -> Checked {
+        if self.classified().scope().is_some() {
+            return Err(unsupported("nextval under a grant"));
+        }
+        let at = position((&original.location, &rewritten.location));
+        let plain = |call: &pg::FuncCall| pg::FuncCall {
+            funcname: call.funcname.clone(),
+            args: call.args.clone(),
+            funcformat: call.funcformat,
+            location: call.location,
+            ..pg::FuncCall::default()
+        };
+        if *original != plain(original) || *rewritten != plain(rewritten) {
+            return Err(unsupported("this form of nextval"));
+        }
+        let ([named], [sent]) = (original.args.as_slice(), rewritten.args.as_slice()) else {
+            return Err(unsupported("this form of nextval"));
+        };
+        let sequence = self
+            .named_sequence(named)
+            .map_err(|reason| refuse(reason, at))?;
+        let forbidden = Reason::AsPostgres {
+            sqlstate: "42501",
+            message: format!("permission denied for sequence {}", sequence.name.name),
+        };
+        if !self.classified().may_advance(sequence) {
+            return Err(refuse(forbidden, at));
+        }
+        let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
+        let name = &sequence.name;
+        let wanted = format!("{}.{}", quoted(&name.schema), quoted(&name.name));
+        let is_sent = matches!(cast(sent), Some((text, type_name))
+            if text == wanted && is_plain_type(type_name, "regclass"));
+        let is_qualified = path(&rewritten.funcname).as_deref() == Some(&["pg_catalog", "nextval"]);
+        let same_form = original.funcformat == rewritten.funcformat;
+        if is_sent && is_qualified && same_form {
+            Ok(())
+        } else {
+            Err(differs("the sequence of nextval"))
+        }
+    }
+
+    /// The sequence that a constant names, with or without a cast to `regclass`.
+    fn named_sequence(&self, node: &Node) -> Result<&Relation, Reason> {
+        let computed = || Reason::ConstructNotSupported {
+            construct: "nextval of a sequence that is not named in the text".to_owned(),
+        };
+        let text = match (text(node), cast(node)) {
+            (Some(text), _) => text,
+            (None, Some((text, type_name))) => {
+                let names = path(&type_name.names);
+                let is_name = matches!(
+                    names.as_deref(),
+                    Some(["regclass"] | ["pg_catalog", "regclass"])
+                );
+                if !is_name || !type_name.typmods.is_empty() || !type_name.array_bounds.is_empty() {
+                    return Err(computed());
+                }
+                text
+            }
+            (None, None) => return Err(computed()),
+        };
+        let parts = qualified_name(text).ok_or_else(computed)?;
+        let (schema, name) = match parts.as_slice() {
+            [name] => (None, name),
+            [schema, name] => (Some(schema.as_str()), name),
+            _ => return Err(computed()),
+        };
+        let missing = || Reason::RelationDoesNotExist {
+            relation: parts.join("."),
+        };
+        match self.catalog().resolve(schema, name) {
+            Resolved::Relation(relation) => Ok(relation),
+            Resolved::Nothing | Resolved::System(_) => Err(missing()),
+        }
+    }
+}
+
+fn text(node: &Node) -> Option<&str> {
+    let Some(NodeEnum::AConst(constant)) = &node.node else {
+        return None;
+    };
+    match &constant.val {
+        Some(pg::a_const::Val::Sval(text)) => Some(text.sval.as_str()),
+        Some(_) | None => None,
+    }
+}
+
+fn cast(node: &Node) -> Option<(&str, &pg::TypeName)> {
+    let Some(NodeEnum::TypeCast(cast)) = &node.node else {
+        return None;
+    };
+    Some((text(cast.arg.as_deref()?)?, cast.type_name.as_ref()?))
+}
