@@ -20,7 +20,9 @@
 mod admission;
 mod clearance;
 mod client;
+mod collected;
 mod copying;
+mod counting;
 mod effect;
 mod expected;
 mod fan;
@@ -28,6 +30,7 @@ mod hatch;
 mod housekeeping;
 mod leave;
 mod outgoing;
+mod portion;
 mod record;
 mod server;
 mod server_state;

@@ -585,13 +585,12 @@ fn conversations() {
             };
             for piece in [1_000_000, 7] {
                 let mut raw = log_in(&proxy, tenant);
-                if name != "out" {
-                    raw.query(
-                        "DELETE FROM lines; DELETE FROM one; INSERT INTO one (x) VALUES ('one')",
-                    );
+                let before = if name == "out" {
+                    "DELETE FROM lines; INSERT INTO lines (c) VALUES (1), (2), (3), (4), (5), (6)"
                 } else {
-                    raw.query("DELETE FROM lines; INSERT INTO lines (c) VALUES (1), (2), (3), (4), (5), (6)");
-                }
+                    "DELETE FROM lines; DELETE FROM one; INSERT INTO one (x) VALUES ('one')"
+                };
+                raw.query(before);
                 for piece in parts.concat().chunks(piece) {
                     raw.send(piece);
                 }
