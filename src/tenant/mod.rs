@@ -13,9 +13,11 @@
 mod classified;
 mod id;
 mod policy;
+mod references;
 mod scope;
 
 pub use classified::{Class, Classified, Closed, Scoped, TenantColumn, WriteHazard};
 pub use id::{InvalidTenantId, KeyMismatch, TenantId, TenantKey, TenantSet, TenantType};
 pub use policy::{Policy, TablePolicy, TrustedTrigger, Unlisted};
+pub use references::TellingCheck;
 pub use scope::{Rows, Scope, TableSet, Verb};

@@ -653,6 +653,7 @@ pub(super) fn direct_test(
         column: scoped.column.clone(),
         column_type: scoped.column_type,
         key,
+        not_null: scoped.not_null,
         at: usize::try_from(location).ok(),
     }
 }

@@ -49,6 +49,8 @@ pub(super) struct Test {
     pub(super) column_type: TenantType,
     /// The other columns of the primary key, if there is one.
     pub(super) key: Option<Vec<String>>,
+    /// Whether the tenant column is NOT NULL.
+    pub(super) not_null: bool,
     /// Where the table's name stands in the client's text.
     pub(super) at: Option<usize>,
 }

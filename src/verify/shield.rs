@@ -3,12 +3,13 @@
 //! `CASE WHEN (alias.tenant OPERATOR(pg_catalog.=) slot) IS NOT FALSE THEN conjunct END`, with one such
 //! term for each table whose rows the conjunct is computed on. CASE computes its result only where
 //! its condition holds. On the side of an outer join that is filled with NULLs the term is NULL, which
-//! no row of another tenant can make it: the tenant column is NOT NULL.
+//! no row of another tenant can make it.
 //!
 //! # Invariants
 //! 1. A shield stands for its conjunct only where every table of tenants that is visible there has a
 //!    term in it, and none of their columns is visible in another way.
-//! 2. A volatile function is not shielded.
+//! 2. There is none for a table whose tenant column may be NULL: its term is no test.
+//! 3. A volatile function is not shielded.
 
 use pg_query::protobuf as pg;
 use pg_query::{Node, NodeEnum};
@@ -97,7 +98,7 @@ impl Proof<'_> {
             let name = item.name.as_ref()?;
             let mut of = level.direct.iter().filter(|test| test.alias == *name);
             match (of.next(), of.next()) {
-                (Some(test), None) => tests.push(test.clone()),
+                (Some(test), None) if test.not_null => tests.push(test.clone()),
                 (None | Some(_), _) => return None,
             }
         }
