@@ -406,6 +406,12 @@ async fn part(
             };
             PartError::Failed(FanError::from(report).of(tenant))
         })?;
+    if plan.statements.iter().any(is_copy) {
+        let message = "COPY of several databases is not supported [TN1004]";
+        return Err(PartError::Failed(
+            ErrorReport::error("0A000", message).into(),
+        ));
+    }
     let verbs = match plan.statements.as_slice() {
         [
             Isolated {
@@ -484,4 +490,12 @@ pub(super) fn notice(frames: &mut BytesMut, text: &str) {
         }
         body.put_u8(0);
     });
+}
+
+/// Rows of COPY are no rows of a result, of which one could be made of many.
+fn is_copy(statement: &Isolated) -> bool {
+    match &statement.admitted {
+        Admitted::Bypassed(bypassed) => bypassed.copying().is_some(),
+        Admitted::Isolated(verified) => verified.copying().is_some(),
+    }
 }

@@ -1,6 +1,5 @@
 //! What becomes of the client's messages.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -11,7 +10,7 @@ use super::copying::{Gate, Taken};
 use super::effect::Effect;
 use super::expected::{Asker, Reply, Undo};
 use super::housekeeping::Housekeeping;
-use super::outgoing::text_to_prepare;
+use super::outgoing::{ParseText, text_to_prepare};
 use super::record::Refused;
 use super::statements::ClientStatement;
 use super::{Attached, Condition, Ending, Session, Stage};
@@ -413,7 +412,7 @@ impl Session {
         Ok(())
     }
 
-    fn text_to_prepare<'p>(&self, plan: &'p Plan) -> Result<Cow<'p, str>, Failure> {
+    fn text_to_prepare<'p>(&self, plan: &'p Plan) -> Result<ParseText<'p>, Failure> {
         text_to_prepare(plan, &self.key_for(plan)).map_err(|refusal| refusal_report(&refusal, b""))
     }
 
@@ -509,7 +508,7 @@ impl Session {
 /// Makes sure that the server connection holds the statement. `undo` is the client's part of a Parse.
 fn prepare(
     server: &mut Attached,
-    (plan, text): (&Arc<Plan>, &str),
+    (plan, text): (&Arc<Plan>, &ParseText<'_>),
     asker: Asker,
     undo: Option<Undo>,
 ) {

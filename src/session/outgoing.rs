@@ -91,7 +91,7 @@ impl ToClient {
 }
 
 /// What waits for a server connection. Nothing but these messages can be written to it, and the only
-/// ones that hold SQL take it as [`Admitted`] or [`Housekeeping`].
+/// ones that hold SQL take it as [`crate::admitted::Admitted`] or [`Housekeeping`].
 #[derive(Debug, Default)]
 pub struct ToServer {
     bytes: BytesMut,
@@ -142,9 +142,9 @@ impl ToServer {
         Ok(())
     }
 
-    /// Parse of [`text_to_prepare`], under the statement's own name; the parameters that the client left open stay open, and
+    /// Parse, under the statement's own name; the parameters that the client left open stay open, and
     /// the tenant's follow.
-    pub(super) fn parse(&mut self, plan: &Plan, text: &str) {
+    pub(super) fn parse(&mut self, plan: &Plan, text: &ParseText<'_>) {
         let open = usize::from(plan.client_parameters()).saturating_sub(plan.declared_types.len());
         let types: Vec<u32> = plan
             .declared_types
@@ -155,7 +155,7 @@ impl ToServer {
             .collect();
         message(&mut self.bytes, b'P', |body| {
             put_string(body, plan.id.name().as_bytes());
-            put_string(body, text.as_bytes());
+            put_string(body, text.0.as_bytes());
             put_count(body, types.len());
             for oid in types {
                 body.put_u32(oid);
@@ -279,18 +279,21 @@ impl ToServer {
     }
 }
 
+/// The text for a Parse message. Only [`text_to_prepare`] makes one, of what was admitted.
+pub(super) struct ParseText<'p>(Cow<'p, str>);
+
 /// The text for a Parse message: the tenant is a parameter of it, or, where it takes none, written out.
-pub(super) fn text_to_prepare<'a>(
-    plan: &'a Plan,
+pub(super) fn text_to_prepare<'p>(
+    plan: &'p Plan,
     key: &TenantKey,
-) -> Result<Cow<'a, str>, Refusal> {
+) -> Result<ParseText<'p>, Refusal> {
     let Some(statement) = plan.statements.first() else {
-        return Ok(Cow::Borrowed(""));
+        return Ok(ParseText(Cow::Borrowed("")));
     };
-    match copying(&statement.admitted) {
-        Some(_) => text_for(&statement.admitted, key).map(Cow::Owned),
-        None => Ok(Cow::Borrowed(parse_text(&statement.admitted))),
-    }
+    Ok(ParseText(match copying(&statement.admitted) {
+        Some(_) => Cow::Owned(text_for(&statement.admitted, key)?),
+        None => Cow::Borrowed(parse_text(&statement.admitted)),
+    }))
 }
 
 fn put_count(body: &mut BytesMut, count: usize) {

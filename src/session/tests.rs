@@ -130,6 +130,7 @@ fn server_bytes(text: &str) -> BytesMut {
                 body.put_u8(0);
             }
             b't' => body.put_u16(0),
+            b'G' => body.put_bytes(0, 3),
             _ => {}
         });
     }
@@ -307,4 +308,47 @@ fn a_failed_preparation_of_the_connection_ends_the_client() {
     assert_eq!(script.server("E:XX000 Z:I T D C:SELECT Z:I"), "E:22023");
     assert!(script.session.ending().is_some());
     assert_eq!(script.session.detach().unwrap().1, super::Condition::Broken);
+}
+
+#[test]
+fn a_stream_of_any_length_takes_little_room() {
+    const STREAM_BYTES: usize = 100 * 1024 * 1024;
+    let mut script = Script::new();
+    script.client("Q:COPY_t_FROM_STDIN");
+    script.attach();
+    assert_eq!(script.server("C:DISCARD Z:I G"), "G");
+    // One message, longer than any that is read as a whole.
+    let mut header = BytesMut::from(&b"d"[..]);
+    header.put_u32(u32::try_from(STREAM_BYTES + 4).unwrap());
+    script.input.extend_from_slice(&header);
+    let chunk = vec![b'x'; 64 * 1024];
+    let mut sent = 0;
+    for _ in 0..STREAM_BYTES / chunk.len() {
+        assert!(script.session.missing(&script.input) <= super::HIGH_WATER_BYTES);
+        script.input.extend_from_slice(&chunk);
+        script.session.on_client(&mut script.input);
+        assert!(script.input.is_empty());
+        let out = script.session.to_server().unwrap();
+        let waiting = out.len();
+        assert!(waiting <= 2 * chunk.len());
+        sent += waiting;
+        out.advance(waiting);
+    }
+    assert!(sent > STREAM_BYTES);
+    assert_eq!(script.client("c Q:SELECT_1"), "");
+    assert_eq!(script.sent(), "c Q:SELECT_1");
+}
+
+#[test]
+fn nothing_is_sent_behind_a_copy_that_has_not_begun() {
+    let mut script = Script::new();
+    script.client("P::COPY_t_FROM_STDIN B: E: d S");
+    script.attach();
+    script.server("C:DISCARD Z:I");
+    assert!(!script.session.wants_client_bytes());
+    assert_eq!(script.server("1 2 E:42501"), "1 2 E:42501");
+    // The server never read rows: the client's are dropped, and Sync counts.
+    assert_eq!(script.client("d c"), "");
+    assert_eq!(script.sent(), "S");
+    assert_eq!(script.server("Z:I"), "Z:I");
 }

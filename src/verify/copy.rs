@@ -172,7 +172,7 @@ impl<'a> Proof<'a> {
             ..pg::RangeVar::default()
         };
         equal((&alone, sent), "the table of COPY alone")?;
-        let test = direct_test(relation.name.name.clone(), relation, scoped);
+        let test = direct_test(relation.name.name.clone(), relation, scoped, -1);
         match condition.as_deref() {
             Some(condition) => self.test(condition, &test),
             None => Err(wrong()),

@@ -149,7 +149,16 @@ impl Options {
             default: self.default.clone(),
             header: self.header.unwrap_or(Header::None),
         };
+        let delimiter = char::from(text.delimiter);
+        if matches!(delimiter, '\r' | '\n') {
+            let message = "COPY delimiter cannot be newline or carriage return".to_owned();
+            return Err(as_postgres("22023", message));
+        }
         if !is_csv {
+            if matches!(delimiter, '\\' | '.' | 'a'..='z' | '0'..='9') {
+                let message = format!("COPY delimiter cannot be \"{delimiter}\"");
+                return Err(as_postgres("22023", message));
+            }
             return Ok(CopyFormat::Text(text));
         }
         let quote = byte(&self.quote, b'"', "quote")?;

@@ -23,6 +23,7 @@ const BOTTOM_UP: &[&str] = &[
     "sql",
     "isolate::copying",
     "isolate::kind",
+    "isolate::remedy",
     "isolate::refusal",
     "isolate::template",
     "isolate::gram",

@@ -254,6 +254,7 @@ fn shown(message: &Message) -> Option<String> {
             Some(without_time(&shown.collect::<Vec<_>>().join(" | ")))
         }
         'C' => Some(text()),
+        'd' => Some(text().trim_end().replace('\t', " | ")),
         'E' => Some(format!("! {} {}", field('C'), field('M'))),
         'N' => Some(format!("- {} {}", field('S'), field('M'))),
         'I' => Some("(empty)".to_owned()),

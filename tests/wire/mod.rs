@@ -2,8 +2,9 @@
 //!
 //! Where a new test goes: what a message or a byte does, `messages`; what becomes of sessions and
 //! server connections, `sessions`; what becomes of shared tables' hidden column, `shared`; what faults
-//! do, `faults`; what admins may do, a transcript in `tests/wire/hatch`.
+//! do, `faults`; COPY, `copy`; what admins may do, a transcript in `tests/wire/hatch`.
 
+mod copy;
 mod faults;
 mod gate;
 mod hatch;
@@ -23,6 +24,7 @@ pub fn trials() -> Vec<Trial> {
         sessions::trials(),
         settings::trials(),
         shared::trials(),
+        copy::trials(),
         faults::trials(),
         hatch::trials(),
     ]

@@ -25,9 +25,10 @@ impl CopyStream {
         }
         let shown = match format {
             Format::Binary(_) => None,
-            Format::Lines(lines) => std::str::from_utf8(lines.front())
-                .ok()
-                .and_then(|front| rest.strip_prefix(": \"")?.strip_prefix(front)),
+            Format::Lines(lines) => lines.fronts().find_map(|front| {
+                let front = std::str::from_utf8(front).ok()?;
+                rest.strip_prefix(": \"")?.strip_prefix(front)
+            }),
         };
         Some(match shown {
             Some(shown) => format!("{line}: \"{shown}"),
@@ -58,13 +59,20 @@ impl CopyStream {
 
 /// As `NextCopyFromRawFields()` says it of a header that does not match.
 fn header_message(message: &str) -> Option<String> {
-    const COUNT: &str = "wrong number of fields in header line: field count is ";
+    // PostgreSQL 15, and later ones.
+    const COUNTS: [&str; 2] = [
+        "wrong number of fields in header line: got ",
+        "wrong number of fields in header line: field count is ",
+    ];
     const NAME: &str = "column name mismatch in header line field ";
     let one_less = |number: &str| number.parse::<usize>().ok()?.checked_sub(1);
-    if let Some(rest) = message.strip_prefix(COUNT) {
+    let count = COUNTS
+        .into_iter()
+        .find_map(|count| Some((count, message.strip_prefix(count)?)));
+    if let Some((count, rest)) = count {
         let (found, expected) = rest.split_once(", expected ")?;
         let (found, expected) = (one_less(found)?, one_less(expected)?);
-        return Some(format!("{COUNT}{found}, expected {expected}"));
+        return Some(format!("{count}{found}, expected {expected}"));
     }
     let (number, rest) = message.strip_prefix(NAME)?.split_once(": ")?;
     Some(format!("{NAME}{}: {rest}", one_less(number)?))

@@ -31,6 +31,14 @@ enum Style {
     },
 }
 
+/// What the next line is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Next {
+    /// The header, if there is one.
+    Header,
+    Row,
+}
+
 /// Where in a line of CSV the next byte stands.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Quotes {
@@ -82,8 +90,9 @@ pub(super) struct Lines {
     style: Style,
     /// What stands in front of a row.
     row: Vec<u8>,
-    /// What stands in front of the header, as long as it has not come.
+    /// What stands in front of the header, if there is one.
     header: Option<Vec<u8>>,
+    next: Next,
     line_end: LineEnd,
     at: At,
 }
@@ -145,14 +154,18 @@ impl Lines {
             style,
             row,
             header,
+            next: Next::Header,
             line_end: LineEnd::Unknown,
             at: At::Start,
         })
     }
 
-    /// What stands in front of a row.
-    pub(super) fn front(&self) -> &[u8] {
-        &self.row
+    /// What may stand in front of a line.
+    pub(super) fn fronts(&self) -> impl Iterator<Item = &[u8]> {
+        [Some(&self.row), self.header.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(Vec::as_slice)
     }
 
     pub(super) fn push(&mut self, mut input: &[u8], out: &mut BytesMut) {
@@ -233,10 +246,12 @@ impl Lines {
 
     /// A line begins here: what stands in front of it is written.
     fn begin(&mut self, out: &mut BytesMut) {
-        match self.header.take() {
-            Some(header) => out.extend_from_slice(&header),
-            None => out.extend_from_slice(&self.row),
-        }
+        let front = match (self.next, &self.header) {
+            (Next::Header, Some(header)) => header,
+            (Next::Header | Next::Row, _) => &self.row,
+        };
+        out.extend_from_slice(front);
+        self.next = Next::Row;
         self.at = match self.style {
             Style::Text => At::Text { escaped: false },
             Style::Csv { .. } => At::Csv(Quotes::Outside),
