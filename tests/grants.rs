@@ -1,7 +1,7 @@
 //! Scopes of grants over the fixture's tables.
 
 use tenantry::catalog::RelationName;
-use tenantry::tenant::{Rows, Scope, TableSet, Verb};
+use tenantry::tenant::{Counted, Rows, Scope, TableSet, Verb};
 
 /// The scope of a grant over tables of `public` with these verbs; without them, over everything.
 pub fn scope(rows: Rows, tables: Option<&[String]>, verbs: Option<&[String]>) -> Scope {
@@ -19,5 +19,6 @@ pub fn scope(rows: Rows, tables: Option<&[String]>, verbs: Option<&[String]>) ->
             .iter()
             .map(|verb| Verb::parse(verb).expect("a verb"))
             .collect(),
+        counted: Counted::No,
     }
 }

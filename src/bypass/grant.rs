@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::tenant::{Rows, Scope, TableSet, TenantId, TenantKey, TenantSet, Verb};
+use crate::tenant::{Counted, Rows, Scope, TableSet, TenantId, TenantKey, TenantSet, Verb};
 
 /// What an admin sees under a grant.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -124,6 +124,15 @@ impl Grant {
             rows,
             tables: self.tables.clone(),
             verbs: self.verbs.clone(),
+            counted: self.counted(),
+        }
+    }
+
+    /// Whether rows are counted.
+    pub fn counted(&self) -> Counted {
+        match self.max_rows {
+            Some(_) => Counted::Yes,
+            None => Counted::No,
         }
     }
 }

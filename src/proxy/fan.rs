@@ -341,6 +341,7 @@ fn places(
                 rows: Rows::AsTenant(key.clone()),
                 tables: leave.grant.tables.clone(),
                 verbs: leave.grant.verbs.clone(),
+                counted: leave.grant.counted(),
             };
             places.push((tenant.clone(), (main.clone(), Place::Shared(scope))));
         }

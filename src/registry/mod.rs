@@ -142,14 +142,12 @@ impl Registry {
         let old = self.current.load_full();
         let revision = Revision::of(&self.directory);
         let config = config::load(&self.directory, MissingSecret::Fault);
-        let grants = Written::of(&config);
-        let made = self.make(&old, config, revision).await;
-        match &made {
-            Ok(new) => self.publish(Arc::clone(new)),
-            // What lets less through must not wait until somebody has mended another file.
-            Err(_) => self.end_grants(&old, &grants),
-        }
-        made
+        // What lets less through waits neither for another file to be mended nor for a server to answer.
+        self.end_grants(&old, &Written::of(&config));
+        let old = self.current.load_full();
+        let new = self.make(&old, config, revision).await?;
+        self.publish(Arc::clone(&new));
+        Ok(new)
     }
 
     /// Puts the files and the databases together, if nothing is wrong with them.
@@ -199,7 +197,7 @@ impl Registry {
         if ended.is_empty() {
             return;
         }
-        tracing::warn!("grants taken back all the same: {}", ended.join(", "));
+        tracing::warn!("grants taken back: {}", ended.join(", "));
         let new = Snapshot::new(
             config,
             old.shared().clone(),

@@ -51,8 +51,12 @@ impl Session {
         if self.server.is_none() {
             return Ok(Clearance::Given);
         }
-        if let (true, Some(void)) = (runs(message), hatch.void.take()) {
-            hatch.abandon("its grant has ended");
+        if let (true, Some(void)) = (runs(message), hatch.void.clone())
+            && !self.rolls_back(message)
+        {
+            if let Some(hatch) = &mut self.hatch {
+                hatch.abandon("its grant has ended");
+            }
             return Err(void);
         }
         if runs(message) && self.align_pinned() {
@@ -63,6 +67,33 @@ impl Session {
             hatch.abandon("refused");
         }
         cleared
+    }
+
+    /// Whether a message is part of ROLLBACK, which ends the whole block.
+    fn rolls_back(&self, message: &FrontendMessage) -> bool {
+        let plan = match message {
+            FrontendMessage::Describe(Target::Portal, name) => self.portals.get(name).cloned(),
+            other => self.plan_of(other).unwrap_or_default(),
+        };
+        plan.is_some_and(|plan| {
+            let kinds: Vec<&Kind> = plan.statements.iter().map(|it| &it.kind).collect();
+            kinds == [&Kind::Transaction(TransactionCommand::Rollback)]
+        })
+    }
+
+    /// Rows of a change are made at the first Execute, however few of them it asks for.
+    fn check_portion(&self, message: &FrontendMessage, plan: &Plan) -> Result<(), ErrorReport> {
+        let is_portion =
+            matches!(message, FrontendMessage::Execute { rows_max, .. } if *rows_max > 0);
+        let leave = self.hatch.as_ref().and_then(|hatch| hatch.leave());
+        let is_counted = leave.is_some_and(|leave| leave.grant.max_rows.is_some());
+        if is_portion && is_counted && super::counting::changes_rows(plan) {
+            return Err(ErrorReport::error(
+                "0A000",
+                "Execute with a row limit of a change is not supported under a grant that limits rows",
+            ));
+        }
+        Ok(())
     }
 
     /// A connection that stays with the session is not lent again when a grant begins or ends: its variables
@@ -92,6 +123,7 @@ impl Session {
         };
         self.check_own_variable(&plan)?;
         self.check_modes(&plan)?;
+        self.check_portion(message, &plan)?;
         let Some(hatch) = &mut self.hatch else {
             return Ok(Clearance::Given);
         };
@@ -269,7 +301,7 @@ impl Session {
             }) if variable == BYPASS => hatch.rules.leaves.get(value),
             Some(_) | None => None,
         };
-        let leave = taken.or_else(|| hatch.leave())?;
+        let leave = taken.or_else(|| hatch.leave()).or(hatch.used.as_ref())?;
         let tenant = match &hatch.in_force {
             InForce::Grant(_, Ok(bound)) => bound.tenant.clone(),
             InForce::Grant(_, Err(_)) | InForce::Nothing => None,
@@ -323,7 +355,9 @@ impl Session {
         let Some(hatch) = &mut self.hatch else {
             return;
         };
-        hatch.since_ready = SinceReady::Messages;
+        if runs(message) {
+            hatch.since_ready = SinceReady::Messages;
+        }
         if let Some((portal, opened)) = opened {
             hatch.portals.insert(portal, opened);
         }
@@ -334,6 +368,9 @@ impl Session {
             return;
         }
         hatch.ticket = Ticket::None;
+        if let Some(leave) = hatch.leave().cloned() {
+            hatch.used = Some(leave);
+        }
         let portal = executed(message).map(|portal| Bytes::copy_from_slice(portal));
         let before = portal
             .as_ref()

@@ -349,6 +349,7 @@ impl Session {
     }
 
     fn sync(&mut self) {
+        self.void_at_sync();
         self.skipping = false;
         if let Some(server) = &mut self.server {
             server.out.sync();
@@ -356,9 +357,19 @@ impl Session {
             return;
         }
         if let Some(hatch) = &mut self.hatch {
-            hatch.clear_kept_portals();
+            hatch.note_status(TransactionStatus::Idle);
         }
         ready_for_query(self.to_client.buffer(), TransactionStatus::Idle);
+    }
+
+    /// A Sync would commit what was done under a grant that has ended since.
+    fn void_at_sync(&mut self) {
+        let void = self.hatch.as_ref().and_then(|hatch| hatch.void.clone());
+        if let (Some(void), false) = (void, self.skipping || self.variables.in_block())
+            && self.server.is_some()
+        {
+            self.answer_failure(&FrontendMessage::Sync, &void);
+        }
     }
 
     fn query(&mut self, sql: &Bytes) -> Result<(), Failure> {

@@ -77,7 +77,7 @@ impl Hatch {
                 "a grant that shows one tenant at a time collects nothing",
             ));
         }
-        if self.status != TransactionStatus::Idle {
+        if self.transaction() != TransactionStatus::Idle {
             let message = "rows of many tenants are collected outside of a transaction block only";
             return Err(ErrorReport::error("25001", message));
         }

@@ -20,18 +20,22 @@ pub(super) enum Counting {
     End(BytesMut),
 }
 
+/// Whether a plan of an admin changes rows.
+pub(super) fn changes_rows(plan: &Plan) -> bool {
+    plan.statements
+        .iter()
+        .any(|statement| match &statement.admitted {
+            Admitted::Bypassed(bypassed) => {
+                bypassed.verbs().iter().any(|verb| *verb != Verb::Select)
+            }
+            Admitted::Isolated(_) => false,
+        })
+}
+
 impl Session {
     /// Opens a transaction where what a plan changes must be counted before it is committed.
     pub(super) fn begin_counting(&mut self, plan: &Plan) {
-        let is_write = plan
-            .statements
-            .iter()
-            .any(|statement| match &statement.admitted {
-                Admitted::Bypassed(bypassed) => {
-                    bypassed.verbs().iter().any(|verb| *verb != Verb::Select)
-                }
-                Admitted::Isolated(_) => false,
-            });
+        let is_write = changes_rows(plan);
         let (Some(hatch), Some(server)) = (&mut self.hatch, &mut self.server) else {
             return;
         };

@@ -189,6 +189,7 @@ impl Session {
         hatch.events.push(HatchEvent::Outcome { rows, ending });
         let status = hatch.status;
         if let (Some(server), FrontendMessage::Query(_)) = (&mut self.server, &held)
+            && result.is_ok()
             && status == TransactionStatus::Idle
             && server.stage == Stage::Working
             && server.expected.is_empty()
@@ -442,7 +443,7 @@ impl Session {
         let Some(hatch) = &mut self.hatch else {
             return Ok(None);
         };
-        if let Some(void) = hatch.void.take() {
+        if let Some(void) = hatch.void.clone() {
             return Err(void);
         }
         if hatch.status == TransactionStatus::Failed {
@@ -484,7 +485,7 @@ impl Session {
             sql,
             declared_types: kept.declared_types.clone(),
             on_error,
-            status: hatch.status,
+            status: hatch.transaction(),
             variables,
             ask,
             into: collect.map(|collect| collect.table),

@@ -123,7 +123,9 @@ pub(super) struct Hatch {
     pub(super) portions: HashMap<Bytes, Portions>,
     /// Such a result while it comes.
     pub(super) filling: Option<Portions>,
-    /// A grant has ended in the open block: what comes next fails.
+    /// The grant that something was done under in the open transaction.
+    pub(super) used: Option<Arc<Leave>>,
+    /// A grant has ended in the open transaction: nothing but ROLLBACK is taken until it is over.
     pub(super) void: Option<ErrorReport>,
     pub(super) cancel: bool,
     pub(super) events: Vec<HatchEvent>,
@@ -263,8 +265,17 @@ impl Hatch {
         self.since_ready = SinceReady::Nothing;
         if status == TransactionStatus::Idle {
             self.void = None;
+            self.used = None;
             self.portals.clear();
             self.clear_kept_portals();
+        }
+    }
+
+    /// Whether a transaction is open, also one that the messages since the last Sync have begun.
+    pub(super) fn transaction(&self) -> TransactionStatus {
+        match (self.status, self.since_ready) {
+            (TransactionStatus::Idle, SinceReady::Messages) => TransactionStatus::InTransaction,
+            (status, _) => status,
         }
     }
 
@@ -353,6 +364,7 @@ impl Session {
             kept_portals: HashMap::new(),
             portions: HashMap::new(),
             filling: None,
+            used: None,
             void: None,
             cancel: false,
             events: Vec::new(),
@@ -496,10 +508,12 @@ impl Session {
                 | GrantEnd::TransactionEnd => "has ended",
             };
             let report = ErrorReport::error("57014", format!("grant \"{name}\" {what} [TN6007]"));
+            let is_open = in_block || hatch.since_ready == SinceReady::Messages;
             if let Some(running) = &mut hatch.running {
-                running.cut.get_or_insert(report);
+                running.cut.get_or_insert(report.clone());
                 hatch.cancel = true;
-            } else if in_block {
+            }
+            if is_open {
                 hatch.void = Some(ErrorReport {
                     sqlstate: "42501",
                     ..report

@@ -177,6 +177,7 @@ impl Leave {
                 rows: Rows::Of(BTreeSet::new()),
                 tables: TableSet::Listed(BTreeSet::new()),
                 verbs: self.grant.verbs.clone(),
+                counted: self.grant.counted(),
             }
         };
         let tables = self.classified.as_ref()?.with_temporary(temporary);

@@ -217,6 +217,10 @@ impl Session {
         if !is_counting && self.keep_tag(body) {
             return Ok(Bytes::Dropped);
         }
+        if let (Some(hatch), Effect::Rollback) = (&mut self.hatch, &effect) {
+            // What was done under a grant that has ended since is undone.
+            hatch.void = None;
+        }
         if let Some(hatch) = &mut self.hatch {
             hatch.note_tag(if tag == b'C' { body } else { b"" });
             if execute || is_counting || self.variables.in_block() {
@@ -349,13 +353,18 @@ impl Session {
     fn on_error(&mut self, body: &[u8]) -> Result<Bytes, Violation> {
         let report = ServerReport::read(body)?;
         let visible = self.visible(&report);
-        if let Some(hatch) = &mut self.hatch {
-            hatch.note_error(report.text(b'C').unwrap_or_default());
-        }
         let Some(server) = &mut self.server else {
             return Err(Violation::ServerTag(b'E'));
         };
         server.copying = None;
+        // An error that stands in for one of ours says nothing of its own.
+        let is_ours = match server.expected.front() {
+            Some(Reply::Parse { instead, .. } | Reply::Query { instead, .. }) => instead.is_some(),
+            Some(_) | None => false,
+        };
+        if let (Some(hatch), false) = (&mut self.hatch, is_ours) {
+            hatch.note_error(report.text(b'C').unwrap_or_default());
+        }
         if report.is_fatal() {
             server.condition = Condition::Broken;
             report.write(b'E', &visible, self.to_client.buffer());

@@ -21,4 +21,4 @@ pub use classified::{Class, Classified, Closed, Scoped, TenantColumn, WriteHazar
 pub use id::{InvalidTenantId, KeyMismatch, TenantId, TenantKey, TenantSet, TenantType};
 pub use policy::{Policy, TablePolicy, TrustedTrigger, Unlisted};
 pub use references::TellingCheck;
-pub use scope::{Rows, Scope, TableSet, Verb};
+pub use scope::{Counted, Rows, Scope, TableSet, Verb};

@@ -73,6 +73,15 @@ pub enum Rows {
     Of(BTreeSet<TenantKey>),
 }
 
+/// Whether the rows that a statement gives or changes are counted against a limit.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Counted {
+    /// They are not.
+    No,
+    /// They are: the command tag must count every row that the statement changes.
+    Yes,
+}
+
 /// What an admin's statement is confined to. It is part of what is proved of the statement.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Scope {
@@ -84,6 +93,8 @@ pub struct Scope {
     pub tables: TableSet,
     /// What may be done to them.
     pub verbs: BTreeSet<Verb>,
+    /// Whether the rows of each statement are counted.
+    pub counted: Counted,
 }
 
 impl Scope {

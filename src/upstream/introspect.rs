@@ -44,6 +44,9 @@ pub enum IntrospectError {
         /// The value.
         value: String,
     },
+    /// It took too long: the server hangs, or a lock is held on one of its tables.
+    #[error("the tables could not be looked at within {} s", ANSWER_TIMEOUT.as_secs())]
+    Timeout,
     /// A server that is too old.
     #[error("PostgreSQL 13 or newer is needed, this is {0}")]
     Version(u32),
@@ -62,11 +65,20 @@ fn explain(error: &tokio_postgres::Error) -> String {
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long it may take to look at a database.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// How long taking leave of a server may last.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Reads the database of an upstream.
 pub async fn introspect(upstream: &Upstream) -> Result<Catalog, IntrospectError> {
+    tokio::time::timeout(ANSWER_TIMEOUT, ask(upstream))
+        .await
+        .unwrap_or(Err(IntrospectError::Timeout))
+}
+
+async fn ask(upstream: &Upstream) -> Result<Catalog, IntrospectError> {
     let mut settings = tokio_postgres::Config::new();
     settings
         .user(&upstream.credentials.user)

@@ -12,6 +12,7 @@ use super::select::renamed;
 use super::types::{self, Column, Value};
 use crate::catalog::oid;
 use crate::isolate::refusal::Reason;
+use crate::tenant::Counted;
 
 impl Proof<'_> {
     /// Compares WITH, and makes its queries visible.
@@ -82,6 +83,13 @@ impl Proof<'_> {
         let (Some(o), Some(r)) = (&original_query.node, &rewritten_query.node) else {
             return Err(differs("a common table expression"));
         };
+        let counted = self.classified().scope().map(|scope| scope.counted);
+        if counted == Some(Counted::Yes) && !matches!(o, NodeEnum::SelectStmt(_)) {
+            // The command tag does not tell of it.
+            return Err(unsupported(
+                "a change in WITH under a grant that limits rows",
+            ));
+        }
         self.recursive = recursive;
         let output = self.data_statement(o, r)?;
         self.recursive = None;

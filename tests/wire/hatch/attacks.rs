@@ -6,7 +6,7 @@ use libtest_mimic::Trial;
 
 use super::super::proxy::{PASSWORD, Proxy};
 use super::super::raw::{
-    Message, Raw, bind, describe_statement, execute, message, parse, query, shape, sync,
+    Message, Raw, bind, describe_statement, execute, flush, message, parse, query, shape, sync,
 };
 use super::{admin, folder, grant, proxy};
 use crate::support::trial;
@@ -39,6 +39,12 @@ pub fn trials() -> Vec<Trial> {
         ),
         trial("wire::hatch::an_admin_cancels_its_own_statement", cancelled),
         trial("wire::hatch::many_answers_are_taken_in_portions", portions),
+        trial("wire::hatch::a_change_comes_in_no_portions", changed_some),
+        trial(
+            "wire::hatch::an_open_transaction_does_not_outlive_its_grant",
+            outlived,
+        ),
+        trial("wire::hatch::many_are_not_asked_within_a_series", series),
     ]
 }
 
@@ -421,4 +427,99 @@ fn portions() {
     let answers = raw.until_ready();
     assert_eq!(names(&answers), Vec::<String>::new(), "{answers:?}");
     assert_eq!(answers[0].tag, 'E', "{answers:?}");
+}
+
+fn error_code(messages: &[Message]) -> String {
+    let failed = messages.iter().find(|message| message.tag == 'E');
+    failed
+        .and_then(|message| message.field('C'))
+        .unwrap_or_default()
+}
+
+/// PostgreSQL makes the whole change at the first Execute, however few rows of it are asked for.
+fn changed_some() {
+    let proxy = proxy();
+    let mut raw = admin(&proxy);
+    take(&mut raw, "few");
+    let sql = "UPDATE items SET name = name || '!' RETURNING id";
+    raw.send(&[parse("", sql), bind("", &[]), execute_some("", 1), sync()].concat());
+    let answers = raw.until_ready();
+    assert_eq!(error_code(&answers), "0A000", "{answers:?}");
+    assert_eq!(
+        raw.rows("SELECT count(*) FROM items WHERE name LIKE '%!'"),
+        ["0"]
+    );
+}
+
+/// Sync commits what the messages before it have done, but not under a grant that has ended since.
+fn outlived() {
+    let proxy = proxy();
+    let mut raw = admin(&proxy);
+    take(&mut raw, "write");
+    let sql = "UPDATE items SET name = 'kept' WHERE name = 'CANARY-T1'";
+    raw.send(&[parse("", sql), bind("", &[]), execute(), flush()].concat());
+    for expected in ['1', '2', 'C'] {
+        let message = raw.message().unwrap();
+        assert_eq!(message.tag, expected, "{message:?}");
+    }
+    proxy.reload_with("grants/write.toml", None);
+    raw.send(&sync());
+    let answers = raw.until_ready();
+    assert_eq!(error_code(&answers), "42501", "{answers:?}");
+    take(&mut raw, "read");
+    assert_eq!(
+        raw.rows("SELECT count(*) FROM items WHERE name = 'kept'"),
+        ["0"]
+    );
+}
+
+/// What many tenants are asked for is no part of the transaction that messages before it have begun.
+fn series() {
+    let proxy = proxy();
+    let mut raw = admin(&proxy);
+    for (grant, first, sql) in [
+        ("write", "BEGIN", "SELECT id INTO TEMP gathered FROM items"),
+        (
+            "write",
+            "DELETE FROM items WHERE id = 99",
+            "SELECT id INTO TEMP gathered FROM items",
+        ),
+        ("eachwrite", "BEGIN", "UPDATE items SET name = 'x'"),
+    ] {
+        take(&mut raw, grant);
+        raw.send(
+            &[
+                parse("", first),
+                bind("", &[]),
+                execute(),
+                parse("", sql),
+                bind("", &[]),
+                execute(),
+                sync(),
+            ]
+            .concat(),
+        );
+        let answers = raw.until_ready();
+        assert_eq!(error_code(&answers), "25001", "{first}; {sql}: {answers:?}");
+        raw.query("ROLLBACK");
+    }
+    take(&mut raw, "each");
+    raw.send(
+        &[
+            parse("", "SELECT id INTO TEMP one FROM items"),
+            bind("", &[]),
+            execute(),
+            parse("", "SELECT id INTO TEMP other FROM items"),
+            bind("", &[]),
+            execute(),
+            sync(),
+        ]
+        .concat(),
+    );
+    let answers = raw.until_ready();
+    assert_eq!(error_code(&answers), "", "{answers:?}");
+    assert_eq!(
+        raw.rows("SELECT count(*) FROM one JOIN other USING (tenant, id)"),
+        ["6"]
+    );
 }
