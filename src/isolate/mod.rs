@@ -10,6 +10,7 @@
 
 mod gram;
 pub mod kind;
+mod mask;
 pub mod refusal;
 pub mod remedy;
 mod rewrite;
@@ -153,11 +154,19 @@ impl Source<'_> {
 
     /// Rewrites one statement on PostgreSQL's own tree.
     fn splice(&self, range: Range<usize>) -> Result<Prepared, Refusal> {
+        self.splice_with(range, &BTreeSet::new())
+    }
+
+    fn splice_with(
+        &self,
+        range: Range<usize>,
+        remedies: &BTreeSet<Remedy>,
+    ) -> Result<Prepared, Refusal> {
         let offset = range.start;
         let original = self.message.get(range).unwrap_or_default().to_owned();
         let parameters = self.declared_types.len();
-        let (template, edits) =
-            gram::rewrite(&original, parameters, self.classified).map_err(|mut refusal| {
+        let (template, edits) = gram::rewrite(&original, parameters, self.classified, remedies)
+            .map_err(|mut refusal| {
                 refusal.position = refusal.position.map(|at| at + offset);
                 refusal
             })?;
@@ -364,7 +373,7 @@ impl Source<'_> {
         remedies: &BTreeSet<Remedy>,
     ) -> Result<Prepared, Refusal> {
         if matches!(prepared.reading, Reading::Spliced { .. }) {
-            return self.splice(0..self.message.len());
+            return self.splice_with(0..self.message.len(), remedies);
         }
         let parameters = self.declared_types.len();
         with_room(self.message.len(), || {

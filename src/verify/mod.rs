@@ -14,6 +14,7 @@
 //! | a sampled table in a fence around the sample | `sample::sampled` |
 //! | a tenant predicate at the end of a condition | `select::condition` |
 //! | a conjunct of a condition in a shield | `shield::shielded` |
+//! | a column of a fence in a mask | `mask::shown` |
 //! | `*` of a table that is not fenced, expanded | `targets::star` |
 //! | the tenant column at the end of GROUP BY | `clauses::added_grouping` |
 //! | the tenant column of an INSERT | `write::insert_columns`, `select::rows`, `targets::targets`, `merge::inserted` |
@@ -36,10 +37,13 @@ mod expression;
 mod from;
 mod gate;
 mod hatch;
+mod having;
 mod join;
+mod mask;
 mod merge;
 mod names;
 mod owner;
+mod pattern;
 mod proof;
 mod reading;
 mod sample;
@@ -63,6 +67,8 @@ mod tests;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use pg_query::NodeEnum;
+
 use crate::catalog::{Oid, RelationName};
 use crate::isolate::refusal::{Reason, Refusal};
 use crate::isolate::template::{Reading, Slot, SlotType, SlotValue, Template};
@@ -72,6 +78,7 @@ use proof::Proof;
 pub use collect::{Collect, TEMPORARY, collect};
 pub use gate::{Reach, gate};
 pub use hatch::own_variable;
+pub use pattern::Pattern;
 pub use syntax::syntax_error;
 
 /// Everything that a proof is about.
@@ -95,6 +102,8 @@ pub struct VerifiedStatement {
     text: String,
     client_parameters: u16,
     tenant_parameters: Vec<SlotType>,
+    /// The client's parameters that are patterns of LIKE: who binds them looks at them first.
+    patterns: Arc<BTreeSet<Pattern>>,
     slots: Vec<Slot>,
     /// What it was proved to be confined to, if it is an admin's.
     scope: Option<Arc<Scope>>,
@@ -105,7 +114,7 @@ pub struct VerifiedStatement {
 /// Proves a rewritten statement, or refuses it.
 pub fn verify(claim: &Claim<'_>) -> Result<VerifiedStatement, Refusal> {
     let nesting = words::check(claim)?;
-    let uses = reading::with_stack(nesting, || prove(claim))?;
+    let Proved { uses, patterns } = reading::with_stack(nesting, || prove(claim))?;
     let Template {
         text,
         client_parameters,
@@ -116,13 +125,20 @@ pub fn verify(claim: &Claim<'_>) -> Result<VerifiedStatement, Refusal> {
         text: text.clone(),
         client_parameters: *client_parameters,
         tenant_parameters: tenant_parameters.clone(),
+        patterns: Arc::new(patterns),
         slots: slots.clone(),
         scope: claim.classified.scope().cloned(),
         uses,
     })
 }
 
-fn prove(claim: &Claim<'_>) -> Result<BTreeSet<(RelationName, Verb)>, Refusal> {
+/// What a proof finds out.
+struct Proved {
+    uses: BTreeSet<(RelationName, Verb)>,
+    patterns: BTreeSet<Pattern>,
+}
+
+fn prove(claim: &Claim<'_>) -> Result<Proved, Refusal> {
     let original = reading::parse_one(claim.original)?;
     session::permitted(&original)?;
     if let Reading::Parsed { reprinted, .. } = claim.reading {
@@ -138,10 +154,21 @@ fn prove(claim: &Claim<'_>) -> Result<BTreeSet<(RelationName, Verb)>, Refusal> {
         })
     })?;
     let mut proof = Proof::new(claim);
+    proof.binds = matches!(
+        original,
+        NodeEnum::SelectStmt(_)
+            | NodeEnum::InsertStmt(_)
+            | NodeEnum::UpdateStmt(_)
+            | NodeEnum::DeleteStmt(_)
+            | NodeEnum::MergeStmt(_)
+    );
     proof.declared_types(claim.declared_types)?;
     proof.statement(&original, &rewritten)?;
     proof.finish()?;
-    Ok(proof.done)
+    Ok(Proved {
+        uses: proof.done,
+        patterns: proof.patterns,
+    })
 }
 
 impl VerifiedStatement {
@@ -153,6 +180,11 @@ impl VerifiedStatement {
     /// How many parameters the client has.
     pub fn client_parameters(&self) -> u16 {
         self.client_parameters
+    }
+
+    /// The client's parameters that are patterns of LIKE, to be looked at before they are bound.
+    pub fn patterns(&self) -> &BTreeSet<Pattern> {
+        &self.patterns
     }
 
     /// The types of the tenant's parameters, which follow the client's.
