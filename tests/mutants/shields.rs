@@ -104,7 +104,11 @@ pub fn masks(target: &pg::ResTarget, found: &mut Variants) {
     let Some(Some(NodeEnum::CaseWhen(when))) = case.args.first().map(|when| &when.node) else {
         return;
     };
-    if target.name.is_empty() || !when.expr.as_deref().is_some_and(is_test) {
+    let is_column = matches!(
+        when.result.as_ref().map(|result| &result.node),
+        Some(Some(NodeEnum::ColumnRef(_)))
+    );
+    if target.name.is_empty() || !is_column || !when.expr.as_deref().is_some_and(is_test) {
         return;
     }
     let mut add = |kind: &'static str, change: &dyn Fn(&mut pg::ResTarget, &mut pg::CaseExpr)| {
