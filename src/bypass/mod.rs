@@ -24,7 +24,7 @@ use crate::isolate::copying::Copying;
 use crate::isolate::refusal::Refusal;
 use crate::isolate::template::{SlotType, SlotValue};
 use crate::tenant::{Rows, Scope, Verb};
-use crate::verify::VerifiedStatement;
+use crate::verify::{Pattern, VerifiedStatement};
 pub use grant::{Grant, Sight, Validity};
 pub use record::{
     AdminSession, AllNames, AuditRecord, Ending, GrantEnd, Names, NoHash, ParameterFormat,
@@ -62,6 +62,11 @@ impl BypassedStatement {
     /// How many parameters the client has.
     pub fn client_parameters(&self) -> u16 {
         self.verified.client_parameters()
+    }
+
+    /// The client's parameters that are patterns of LIKE, to be looked at before they are bound.
+    pub fn patterns(&self) -> &BTreeSet<Pattern> {
+        self.verified.patterns()
     }
 
     /// The types of the parameters for the scope's keys, which follow the client's.

@@ -11,6 +11,7 @@
 pub mod copying;
 mod gram;
 pub mod kind;
+mod mask;
 pub mod refusal;
 pub mod remedy;
 mod rewrite;
@@ -26,7 +27,7 @@ use crate::tenant::Classified;
 use crate::verify::{Claim, Reach, VerifiedStatement, gate, syntax_error, verify};
 pub use kind::{Kind, SetScope, TransactionCommand};
 use refusal::{Reason, Refusal};
-use remedy::{Condition, Remedy};
+use remedy::{Condition, MaskedColumn, Remedy};
 use template::{Reading, Template};
 
 /// One statement of a message.
@@ -211,11 +212,19 @@ impl Source<'_> {
 
     /// Rewrites one statement on PostgreSQL's own tree.
     fn splice(&self, range: Range<usize>) -> Result<Prepared, Refusal> {
+        self.splice_with(range, &BTreeSet::new())
+    }
+
+    fn splice_with(
+        &self,
+        range: Range<usize>,
+        remedies: &BTreeSet<Remedy>,
+    ) -> Result<Prepared, Refusal> {
         let offset = range.start;
         let original = self.message.get(range).unwrap_or_default().to_owned();
         let parameters = self.declared_types.len();
-        let (template, edits) =
-            gram::rewrite(&original, parameters, self.classified).map_err(|mut refusal| {
+        let (template, edits) = gram::rewrite(&original, parameters, self.classified, remedies)
+            .map_err(|mut refusal| {
                 refusal.position = refusal.position.map(|at| at + offset);
                 refusal
             })?;
@@ -232,17 +241,21 @@ impl Source<'_> {
 /// The same remedies for a statement that begins behind so many bytes of the text.
 fn within(remedies: &BTreeSet<Remedy>, begins: usize) -> BTreeSet<Remedy> {
     let moved = |remedy: &Remedy| {
-        let Remedy::Shield {
-            condition,
-            conjunct,
-        } = remedy;
-        let condition = match condition {
-            Condition::On(at) => Condition::On(at.checked_sub(begins)?),
-            Condition::Where(at) => Condition::Where(at.checked_sub(begins)?),
-        };
-        Some(Remedy::Shield {
-            condition,
-            conjunct: *conjunct,
+        Some(match remedy {
+            Remedy::Mask(MaskedColumn { table, number }) => Remedy::Mask(MaskedColumn {
+                table: table.checked_sub(begins)?,
+                number: *number,
+            }),
+            Remedy::Shield {
+                condition,
+                conjunct,
+            } => Remedy::Shield {
+                condition: match condition {
+                    Condition::On(at) => Condition::On(at.checked_sub(begins)?),
+                    Condition::Where(at) => Condition::Where(at.checked_sub(begins)?),
+                },
+                conjunct: *conjunct,
+            },
         })
     };
     remedies.iter().filter_map(moved).collect()
@@ -445,7 +458,7 @@ impl Source<'_> {
             return enclosed;
         }
         if matches!(prepared.reading, Reading::Spliced { .. }) {
-            return self.splice(0..self.message.len());
+            return self.splice_with(0..self.message.len(), remedies);
         }
         let parameters = self.declared_types.len();
         with_room(self.message.len(), || {

@@ -221,6 +221,13 @@ impl Refusal {
         }
     }
 
+    /// Names the one thing that is to be tried.
+    pub fn remedied_only_by(&mut self, one: Remedy) {
+        if let Reason::ConditionNotSilent { remedies, .. } = &mut self.reason {
+            *remedies = vec![one];
+        }
+    }
+
     /// Adds what may help.
     pub fn remedied_by(&mut self, more: impl IntoIterator<Item = Remedy>) {
         if let Reason::ConditionNotSilent { remedies, .. } = &mut self.reason {

@@ -5,6 +5,8 @@
 /// What to do about a condition that could fail, warn or act on another tenant's row.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Remedy {
+    /// Show a column as NULL on rows of other tenants.
+    Mask(MaskedColumn),
     /// Compute a conjunct on the tenant's own rows only.
     Shield {
         /// The condition that it is in.
@@ -12,6 +14,15 @@ pub enum Remedy {
         /// Its place among the condition's conjuncts.
         conjunct: usize,
     },
+}
+
+/// A column of a table in FROM.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct MaskedColumn {
+    /// Where the table's name stands in the client's text.
+    pub table: usize,
+    /// The column's number in the catalog.
+    pub number: i16,
 }
 
 /// A condition, by the place of a table's name in the client's text.

@@ -33,6 +33,30 @@ pub struct Bind {
     pub result_formats: Bytes,
 }
 
+impl Bind {
+    /// The values in order; none for NULL. Where the message ends too early, there are fewer.
+    pub fn each_value(&self) -> Vec<Option<&[u8]>> {
+        let mut rest: &[u8] = &self.values;
+        let mut values = Vec::with_capacity(self.parameters);
+        for _ in 0..self.parameters {
+            let Some((length, behind)) = rest.split_first_chunk::<4>() else {
+                break;
+            };
+            rest = behind;
+            let value = match usize::try_from(i32::from_be_bytes(*length)) {
+                Ok(length) => {
+                    let (value, behind) = rest.split_at_checked(length).unwrap_or((rest, &[]));
+                    rest = behind;
+                    Some(value)
+                }
+                Err(_null) => None,
+            };
+            values.push(value);
+        }
+        values
+    }
+}
+
 /// A message of a client.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum FrontendMessage {

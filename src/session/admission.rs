@@ -16,7 +16,7 @@ use crate::isolate::template::{SlotType, SlotValue};
 use crate::isolate::{Isolated, Kind, isolate, pass};
 use crate::protocol::error_response::OwnValue;
 use crate::tenant::{Classified, TenantKey, TenantType, Verb};
-use crate::verify::{Reach, own_variable};
+use crate::verify::{Pattern, Reach, own_variable};
 
 /// The bytes of text that one cache may hold.
 const CACHE_BYTES: u64 = 32 * 1024 * 1024;
@@ -103,6 +103,18 @@ impl Plan {
             Some(Admitted::Isolated(verified)) => verified.client_parameters(),
             None => 0,
         }
+    }
+
+    /// The client's parameters that are patterns of LIKE, to be looked at before they are bound.
+    pub fn patterns(&self) -> impl Iterator<Item = &Pattern> {
+        let patterns = self
+            .statements
+            .iter()
+            .map(|statement| match &statement.admitted {
+                Admitted::Bypassed(bypassed) => bypassed.patterns(),
+                Admitted::Isolated(verified) => verified.patterns(),
+            });
+        patterns.flatten()
     }
 
     /// The types of the tenant's parameters, which follow.

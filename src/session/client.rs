@@ -646,8 +646,33 @@ fn check_bind(bind: &Bind, plan: &Plan) -> Result<(), Failure> {
             format!("bind message has {formats} parameter formats but {required} parameters"),
         ));
     }
+    check_patterns(bind, plan)?;
     if required + plan.tenant_parameters().len() > usize::from(u16::MAX) {
         return Err(ErrorReport::error("54000", "too many parameters"));
+    }
+    Ok(())
+}
+
+/// LIKE fails on a wrong pattern only where a row fits it so far, which may be another tenant's row. So it
+/// fails here, with PostgreSQL's own words.
+fn check_patterns(bind: &Bind, plan: &Plan) -> Result<(), Failure> {
+    if plan.patterns().next().is_none() {
+        return Ok(());
+    }
+    let values = bind.each_value();
+    for pattern in plan.patterns() {
+        let value = usize::from(pattern.number)
+            .checked_sub(1)
+            .and_then(|index| values.get(index));
+        let fits = match value {
+            Some(Some(value)) => pattern.fits(value),
+            Some(None) => true,
+            None => false,
+        };
+        if !fits {
+            let message = "LIKE pattern must not end with escape character";
+            return Err(ErrorReport::error("22025", message));
+        }
     }
     Ok(())
 }

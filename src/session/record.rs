@@ -53,9 +53,8 @@ pub enum HatchEvent {
 
 /// The values of a Bind, each with its own format.
 pub(super) fn parameters(bind: &Bind) -> Vec<SentParameter> {
-    let mut rest: &[u8] = &bind.values;
     let mut parameters = Vec::with_capacity(bind.parameters);
-    for number in 0..bind.parameters {
+    for (number, value) in bind.each_value().into_iter().enumerate() {
         let format = match bind.parameter_formats.as_slice() {
             [] => 0,
             [all] => *all,
@@ -65,20 +64,6 @@ pub(super) fn parameters(bind: &Bind) -> Vec<SentParameter> {
             ParameterFormat::Text
         } else {
             ParameterFormat::Binary
-        };
-        let Some((length, behind)) = rest.split_first_chunk::<4>() else {
-            break;
-        };
-        let value = match usize::try_from(i32::from_be_bytes(*length)) {
-            Ok(length) => {
-                let (value, behind) = behind.split_at_checked(length).unwrap_or((behind, &[]));
-                rest = behind;
-                Some(value)
-            }
-            Err(_null) => {
-                rest = behind;
-                None
-            }
         };
         parameters.push(SentParameter::new(format, value));
     }

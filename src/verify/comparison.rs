@@ -7,7 +7,7 @@ use pg_query::Node;
 use super::constants;
 use super::proof::{Proof, refuse};
 use super::silent::location;
-use super::types::{self, Origin, Size, Typed, Value};
+use super::types::{self, OPAQUE, Origin, Size, Typed, Value};
 use crate::catalog::{Oid, TypeKind, oid};
 use crate::isolate::refusal::Reason;
 
@@ -75,7 +75,12 @@ impl Proof<'_> {
             }
             (false, false) => (left, right),
         };
-        self.comparison(operator, &left, &right, location(node))
+        let found = self.comparison(operator, &left, &right, location(node));
+        if self.is_strict_operator(operator) {
+            self.strictly(found, &[left, right], OPAQUE)
+        } else {
+            found
+        }
     }
 
     fn taken(&mut self, value: Value, type_oid: Oid) -> Value {
@@ -103,7 +108,10 @@ impl Proof<'_> {
             let what = format!("operator {operator} of two schemas");
             return Err(refuse(Reason::not_silent(what), at));
         }
-        let arguments = [*left, *right].map(|value| Argument { value, node: None });
+        let arguments = [left, right].map(|value| Argument {
+            value: value.clone(),
+            node: None,
+        });
         self.listed_silent(&format!("operator {operator}"), operator, &arguments, at)
     }
 
@@ -157,7 +165,6 @@ impl Proof<'_> {
             _ => system.map(|found| found.oid),
         };
         let result = result.ok_or_else(|| refused(format!("{what} with the result {name}")))?;
-        let constant = arguments.iter().all(|a| a.value.origin == Origin::Constant);
         let collation = if types::is_text(result) {
             collations
                 .first()
@@ -169,11 +176,8 @@ impl Proof<'_> {
         Ok(Value {
             collation,
             size,
-            origin: if constant {
-                Origin::Constant
-            } else {
-                Origin::Varying
-            },
+            origin: Origin::of_strict(arguments.iter().map(|a| a.value.origin)),
+            columns: types::all_columns(arguments.iter().map(|a| &a.value)),
             ..Value::varying(result)
         })
     }
@@ -193,7 +197,8 @@ impl Proof<'_> {
         let checked = match check {
             "any" => true,
             "bounded" => value.size == Size::Bounded,
-            "const" => value.origin == Origin::Constant,
+            "const" => value.origin.is_constant(),
+            "literal" => value.origin == Origin::Literal,
             _ => false,
         };
         checked && self.is_of(value.oid, name, first)

@@ -5,7 +5,7 @@ use pg_query::{Node, NodeEnum};
 
 use super::proof::path;
 use super::silent::{Clause, loud};
-use super::types::{OPAQUE, Typed, Value};
+use super::types::{Columns, OPAQUE, Origin, Typed, Value};
 use crate::catalog::{Oid, oid};
 
 /// More terms of date arithmetic are not followed.
@@ -49,7 +49,7 @@ pub(super) fn value(constant: &pg::AConst, node: &Node) -> Typed {
         }
         Some(Val::Bsval(_)) => return Err(loud("a bit string", node)),
     };
-    Ok(Value::constant(type_oid))
+    Ok(Value::literal(type_oid))
 }
 
 /// The text of a string literal, cast to text or not at all.
@@ -62,31 +62,6 @@ pub(super) fn literal(node: &Node) -> Option<&str> {
         return None;
     };
     Some(sval)
-}
-
-/// Whether a LIKE pattern is a literal without an unpaired escape at its end.
-pub(super) fn is_safe_pattern(node: &Node) -> bool {
-    let pattern = match &node.node {
-        Some(NodeEnum::TypeCast(cast)) => {
-            let names = cast.type_name.as_ref().and_then(|name| path(&name.names));
-            let is_text = matches!(
-                names.as_deref(),
-                Some(["pg_catalog", "text" | "varchar"] | ["text"])
-            );
-            // A length would cut the pattern, perhaps in the middle of an escape.
-            let is_whole = cast
-                .type_name
-                .as_ref()
-                .is_some_and(|name| name.typmods.is_empty() && name.array_bounds.is_empty());
-            let is_text = is_text && is_whole;
-            cast.arg.as_deref().filter(|_| is_text).and_then(literal)
-        }
-        Some(_) | None => literal(node),
-    };
-    pattern.is_some_and(|pattern| {
-        let trailing = pattern.chars().rev().take_while(|c| *c == '\\').count();
-        trailing % 2 == 0
-    })
 }
 
 /// Whether a type is a moment of time that the clock's value always converts to.
@@ -236,14 +211,18 @@ fn is_bounded_interval(text: &str) -> bool {
 /// What an aggregate gives. In HAVING it is computed behind the tenant's test; elsewhere in a condition
 /// it must not fail, whatever rows a correlation picks.
 pub(super) fn aggregate(name: &str, argument: Option<Value>, clause: Clause) -> Option<Value> {
-    let type_oid = argument.map_or(OPAQUE, |argument| argument.oid);
-    let bounded = argument.is_some_and(|argument| argument.typmod != -1);
+    let type_oid = argument.as_ref().map_or(OPAQUE, |argument| argument.oid);
+    let bounded = argument
+        .as_ref()
+        .is_some_and(|argument| argument.typmod != -1);
     let result = match (name, type_oid) {
         ("count", _) | ("sum", oid::INT2 | oid::INT4) => oid::INT8,
         ("max" | "min", _) => {
             let value = argument.unwrap_or(Value::varying(OPAQUE));
             return (value.oid != oid::UNKNOWN).then_some(Value {
+                origin: Origin::Varying,
                 untyped: None,
+                columns: Columns::default(),
                 ..value
             });
         }

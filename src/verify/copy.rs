@@ -234,7 +234,7 @@ impl<'a> Proof<'a> {
         self.levels.push(level);
         match class {
             Class::Scoped(scoped) => {
-                let test = direct_test(relation.name.name.clone(), relation, scoped);
+                let test = direct_test(relation.name.name.clone(), relation, scoped, -1);
                 self.tested(condition, &test)?;
             }
             Class::Shared { .. } | Class::Refused(_) => {

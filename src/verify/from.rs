@@ -4,18 +4,19 @@ use pg_query::protobuf as pg;
 use pg_query::{Node, NodeEnum};
 
 use super::bare;
+use super::mask::Shown;
 use super::names;
 use super::proof::{
-    Checked, Pair, Proof, anywhere, both, column_path, differs, equal, path, position, refuse,
-    unsupported,
+    Checked, Pair, Proof, anywhere, both, differs, equal, path, position, refuse, unsupported,
 };
 use super::scope::{
     Exposed, Extent, Item, Locks, Output, Tenancy, Test, opaque_column, silent_column,
 };
 use super::select::rename;
-use super::types::{self, Column, Size, Value};
-use crate::catalog::{Relation, Resolved, oid};
+use super::types::{self, Column, Columns, Origin, Size, Value};
+use crate::catalog::{self, Relation, Resolved, oid};
 use crate::isolate::refusal::Reason;
+use crate::isolate::remedy::MaskedColumn;
 use crate::tenant::{Class, Scoped, TenantColumn, Verb};
 
 /// Where a range entry stands, which decides whether a table may go without a fence.
@@ -117,8 +118,13 @@ impl<'a> Proof<'a> {
             (Class::Scoped(scoped), NodeEnum::RangeSubselect(fence)) => {
                 self.touched = Tenancy::Scoped;
                 let test = fence_test(table.relation, scoped);
-                self.fence(original, fence, table.relation, &test)?;
-                let item = self.item(original, table.relation, Tenancy::Scoped);
+                let shown = self.fence(original, fence, table.relation, &test)?;
+                let mut item = self.item(original, table.relation, Tenancy::Scoped);
+                for (column, shown) in item.columns.iter_mut().zip(shown) {
+                    if let (Ok(value), Shown::Masked) = (&mut column.value, shown) {
+                        value.origin = Origin::Masked;
+                    }
+                }
                 Ok(self.level()?.add(item))
             }
             (Class::Scoped(scoped), NodeEnum::RangeVar(sent)) => {
@@ -217,7 +223,7 @@ impl<'a> Proof<'a> {
         fence: &pg::RangeSubselect,
         relation: &Relation,
         test: &Test,
-    ) -> Checked {
+    ) -> Checked<Vec<Shown>> {
         let wrong = || differs("a fence");
         let pg::RangeSubselect {
             lateral: false,
@@ -245,26 +251,12 @@ impl<'a> Proof<'a> {
             return Err(differs("a fence with another clause"));
         }
         let visible = self.classified().visible_columns(relation);
-        let shows = |target: &Node, column: &str| match &target.node {
-            Some(NodeEnum::ResTarget(target)) => {
-                let pg::ResTarget {
-                    name,
-                    indirection,
-                    val,
-                    location: _,
-                } = &**target;
-                let sent = val.as_deref().and_then(column_path);
-                name.is_empty() && indirection.is_empty() && sent.as_deref() == Some(&[column])
-            }
-            Some(_) | None => false,
-        };
-        let all = targets.len() == visible.len()
-            && targets
-                .iter()
-                .zip(&visible)
-                .all(|(target, column)| shows(target, &column.name));
-        if !all {
+        if targets.len() != visible.len() {
             return Err(differs("a fence's columns"));
+        }
+        let mut shown = Vec::new();
+        for (target, column) in targets.iter().zip(&visible) {
+            shown.push(self.shown(target, column, test)?);
         }
         let unnamed = pg::RangeVar {
             alias: None,
@@ -280,9 +272,10 @@ impl<'a> Proof<'a> {
         }
         // Compared with the tree in place, since its positions count.
         match condition.as_deref() {
-            Some(condition) => self.test(condition, test),
-            None => Err(wrong()),
+            Some(condition) => self.test(condition, test)?,
+            None => return Err(wrong()),
         }
+        Ok(shown)
     }
 
     /// A table without a fence, whose test stands in a condition.
@@ -333,6 +326,7 @@ impl<'a> Proof<'a> {
                     } else {
                         Size::Unbounded
                     },
+                    columns: self.maskable(named, column, tenancy),
                     ..Value::varying(type_oid)
                 };
                 silent_column(&column.name, value)
@@ -349,6 +343,24 @@ impl<'a> Proof<'a> {
             tenancy,
             locks: Locks::Own,
         }
+    }
+
+    /// A column that a mask could hide.
+    fn maskable(
+        &self,
+        named: &pg::RangeVar,
+        column: &catalog::Column,
+        tenancy: Tenancy,
+    ) -> Columns {
+        let is_known = types::base(self.catalog(), column.type_oid) != types::OPAQUE;
+        let table = usize::try_from(named.location)
+            .ok()
+            .filter(|_| is_known && tenancy == Tenancy::Scoped);
+        let masked = table.map(|table| MaskedColumn {
+            table,
+            number: column.number,
+        });
+        Columns::new(masked.into_iter().collect())
     }
 
     fn derived(

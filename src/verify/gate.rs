@@ -94,6 +94,7 @@ fn gate_text(
         let client_parameters = u16::try_from(client_parameters)
             .map_err(|_too_many| Refusal::from(Reason::ParameterNumber))?;
         let statement = VerifiedStatement {
+            patterns: Arc::default(),
             text: text.get(range).unwrap_or_default().to_owned(),
             client_parameters,
             tenant_parameters: Vec::new(),

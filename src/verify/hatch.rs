@@ -176,6 +176,7 @@ fn known(name: &str) -> Result<&'static str, Refusal> {
 
 fn statement_of(text: String, slots: Vec<Slot>) -> VerifiedStatement {
     VerifiedStatement {
+        patterns: std::sync::Arc::default(),
         text,
         client_parameters: 0,
         tenant_parameters: slots.iter().map(|slot| slot.slot_type).collect(),

@@ -199,9 +199,9 @@ impl Proof<'_> {
         let value = match (&left.value, &right.value) {
             (Ok(one), Ok(other)) if one.oid == other.oid && one.collation == other.collation => {
                 if kind == pg::JoinType::JoinRight {
-                    Ok(*other)
+                    Ok(other.clone())
                 } else {
-                    Ok(*one)
+                    Ok(one.clone())
                 }
             }
             _ => opaque_column(&left.name, "a merged column of two types").value,

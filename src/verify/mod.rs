@@ -14,6 +14,7 @@
 //! | a sampled table in a fence around the sample | `sample::sampled` |
 //! | a tenant predicate at the end of a condition | `select::condition`, `select::tested` |
 //! | a conjunct of a condition in a shield | `shield::shielded` |
+//! | a column of a fence in a mask | `mask::shown` |
 //! | `*` of a table that is not fenced, expanded | `targets::star` |
 //! | the tenant column at the end of GROUP BY | `clauses::added_grouping` |
 //! | the tenant column of an INSERT | `write::insert_columns`, `select::rows`, `targets::targets`, `merge::inserted` |
@@ -41,10 +42,13 @@ mod expression;
 mod from;
 mod gate;
 mod hatch;
+mod having;
 mod join;
+mod mask;
 mod merge;
 mod names;
 mod owner;
+mod pattern;
 mod proof;
 mod reading;
 mod sample;
@@ -69,6 +73,8 @@ mod tests;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use pg_query::NodeEnum;
+
 use crate::catalog::{Oid, RelationName};
 use crate::isolate::copying::Copying;
 use crate::isolate::refusal::{Reason, Refusal};
@@ -79,6 +85,7 @@ use proof::Proof;
 pub use collect::{Collect, TEMPORARY, collect};
 pub use gate::{Reach, gate};
 pub use hatch::own_variable;
+pub use pattern::Pattern;
 pub use syntax::syntax_error;
 
 /// Everything that a proof is about.
@@ -102,6 +109,8 @@ pub struct VerifiedStatement {
     text: String,
     client_parameters: u16,
     tenant_parameters: Vec<SlotType>,
+    /// The client's parameters that are patterns of LIKE: who binds them looks at them first.
+    patterns: Arc<BTreeSet<Pattern>>,
     slots: Vec<Slot>,
     /// What it was proved to be confined to, if it is an admin's.
     scope: Option<Arc<Scope>>,
@@ -114,7 +123,11 @@ pub struct VerifiedStatement {
 /// Proves a rewritten statement, or refuses it.
 pub fn verify(claim: &Claim<'_>) -> Result<VerifiedStatement, Refusal> {
     let nesting = words::check(claim)?;
-    let Proved { uses, copying } = reading::with_stack(nesting, || prove(claim))?;
+    let Proved {
+        uses,
+        copying,
+        patterns,
+    } = reading::with_stack(nesting, || prove(claim))?;
     let Template {
         text,
         client_parameters,
@@ -125,6 +138,7 @@ pub fn verify(claim: &Claim<'_>) -> Result<VerifiedStatement, Refusal> {
         text: text.clone(),
         client_parameters: *client_parameters,
         tenant_parameters: tenant_parameters.clone(),
+        patterns: Arc::new(patterns),
         slots: slots.clone(),
         scope: claim.classified.scope().cloned(),
         uses,
@@ -136,6 +150,7 @@ pub fn verify(claim: &Claim<'_>) -> Result<VerifiedStatement, Refusal> {
 struct Proved {
     uses: BTreeSet<(RelationName, Verb)>,
     copying: Option<Copying>,
+    patterns: BTreeSet<Pattern>,
 }
 
 fn prove(claim: &Claim<'_>) -> Result<Proved, Refusal> {
@@ -154,12 +169,21 @@ fn prove(claim: &Claim<'_>) -> Result<Proved, Refusal> {
         })
     })?;
     let mut proof = Proof::new(claim);
+    proof.binds = matches!(
+        original,
+        NodeEnum::SelectStmt(_)
+            | NodeEnum::InsertStmt(_)
+            | NodeEnum::UpdateStmt(_)
+            | NodeEnum::DeleteStmt(_)
+            | NodeEnum::MergeStmt(_)
+    );
     proof.declared_types(claim.declared_types)?;
     proof.statement(&original, &rewritten)?;
     proof.finish()?;
     Ok(Proved {
         uses: proof.done,
         copying: proof.copying,
+        patterns: proof.patterns,
     })
 }
 
@@ -172,6 +196,11 @@ impl VerifiedStatement {
     /// How many parameters the client has.
     pub fn client_parameters(&self) -> u16 {
         self.client_parameters
+    }
+
+    /// The client's parameters that are patterns of LIKE, to be looked at before they are bound.
+    pub fn patterns(&self) -> &BTreeSet<Pattern> {
+        &self.patterns
     }
 
     /// The types of the tenant's parameters, which follow the client's; none where the text takes no

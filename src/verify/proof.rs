@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use pg_query::protobuf as pg;
 use pg_query::{Node, NodeEnum};
 
+use super::pattern::Pattern;
 use super::scope::{Extent, Level, Output, Tenancy, Test};
 use super::types::{self, Untyped, Value};
 use super::{Claim, bare, words};
@@ -70,6 +71,10 @@ pub(super) struct Proof<'a> {
     pub(super) recursive: Option<usize>,
     /// The first volatile function of the expression that is compared.
     pub(super) volatile: Option<Refusal>,
+    /// Whether the client's parameters come by Bind.
+    pub(super) binds: bool,
+    /// The parameters that are patterns of LIKE.
+    pub(super) patterns: BTreeSet<Pattern>,
     /// How many conditions are around this point.
     pub(super) judging: usize,
     /// The untyped parameters of conditions.
@@ -96,6 +101,8 @@ impl<'a> Proof<'a> {
             touched: Tenancy::Free,
             recursive: None,
             volatile: None,
+            binds: false,
+            patterns: BTreeSet::new(),
             judging: 0,
             relied: BTreeSet::new(),
             done: BTreeSet::new(),

@@ -348,6 +348,9 @@ impl Proof<'_> {
         let Err(mut refusal) = verdict else {
             return Ok(());
         };
+        if clause == Clause::Having && volatile.is_none() && self.is_grouped(original) {
+            return Ok(());
+        }
         match (shielded, volatile) {
             (Some(_), None) => {
                 self.relied = relied;
@@ -356,7 +359,9 @@ impl Proof<'_> {
             }
             (Some(_), Some(volatile)) => return Err(volatile),
             (None, None) => {
-                refusal.remedied_by(self.shield(index, clause));
+                if let Some(shield) = self.shield(index, clause) {
+                    refusal.remedied_only_by(shield);
+                }
                 self.level()?.loud(refusal);
             }
             (None, Some(_)) => self.level()?.loud(refusal),

@@ -16,10 +16,10 @@ use pg_query::{Node, NodeEnum};
 
 use super::comparison::{Argument, comparable};
 use super::constants;
-use super::names;
+use super::names::{self, Listed};
 use super::proof::{Checked, Proof, path, refuse};
 use super::scope::{self, Extent, Found, Output, Rows};
-use super::types::{self, OPAQUE, Origin, Size, Typed, Value};
+use super::types::{self, Columns, OPAQUE, Origin, Size, Typed, Value};
 use super::{bare, expression};
 use crate::catalog::{Oid, TypeKind, oid};
 use crate::isolate::refusal::{Reason, Refusal};
@@ -46,6 +46,8 @@ impl Proof<'_> {
         let value = self.silent(node, clause)?;
         match value.oid {
             oid::BOOL => Ok(()),
+            // What PostgreSQL takes for a condition is boolean.
+            OPAQUE if value.origin == Origin::Masked => Ok(()),
             oid::UNKNOWN => {
                 self.use_as(value.untyped, oid::BOOL);
                 Ok(())
@@ -157,25 +159,27 @@ impl Proof<'_> {
         let known = values
             .iter()
             .filter(is_known)
-            .find(|value| value.origin != Origin::Constant)
+            .find(|value| !value.origin.is_constant())
             .or_else(|| values.iter().find(is_known));
         let type_oid = known.map_or(oid::TEXT, |value| value.oid);
         let collation = known.map_or(0, |value| value.collation);
         for value in &values {
             // A constant is converted while the statement is planned.
             let fits = value.oid == type_oid && value.collation == collation
-                || value.origin == Origin::Constant && widens(value.oid, type_oid);
+                || value.origin.is_constant() && widens(value.oid, type_oid);
             if value.oid == oid::UNKNOWN {
                 self.use_as(value.untyped, type_oid);
             } else if !fits || type_oid == OPAQUE {
                 return Err(loud("a choice between values of two types", around));
             }
         }
-        let constant = values.iter().all(|value| value.origin == Origin::Constant);
+        let constant = values.iter().all(|value| value.origin.is_constant());
         let sizes = values.iter().map(|value| value.size);
+        let columns = types::all_columns(&values);
         Ok(Value {
             collation,
             size: sizes.fold(Size::Bounded, Size::or),
+            columns,
             ..if constant {
                 Value::constant(type_oid)
             } else {
@@ -204,14 +208,16 @@ impl Proof<'_> {
         };
         let is_text = constants::literal(index).is_some();
         let is_number = constants::is_count(index);
-        if value.oid == oid::JSONB && (is_text || is_number) {
-            return Ok(Value::varying(oid::JSONB));
-        }
-        let element = types::element(self.catalog(), value.oid).filter(|_| is_number);
-        let element = element.ok_or_else(refused)?;
+        let element = if value.oid == oid::JSONB && (is_text || is_number) {
+            Some(oid::JSONB)
+        } else {
+            types::element(self.catalog(), value.oid).filter(|_| is_number)
+        };
         Ok(Value {
             collation: value.collation,
-            ..Value::varying(element)
+            origin: value.origin,
+            columns: value.columns,
+            ..Value::varying(element.ok_or_else(refused)?)
         })
     }
 
@@ -252,21 +258,33 @@ impl Proof<'_> {
         let has_modifier = !name.typmods.is_empty();
         if is_literal && (value.oid == oid::UNKNOWN || constants::is_number(wanted)) {
             // Converted while the statement is parsed or planned, whatever the rows.
-            return Ok(Value::constant(wanted));
+            return Ok(Value::literal(wanted));
         }
         if value.untyped.is_some() && !has_modifier {
             self.use_as(value.untyped, wanted);
             return Ok(Value::constant(wanted));
         }
-        if has_modifier {
-            return Err(wrong());
-        }
-        if widens(value.oid, wanted) {
+        if !has_modifier && widens(value.oid, wanted) {
             return Ok(Value {
                 oid: wanted,
                 untyped: None,
                 ..value
             });
+        }
+        let is_system = self.is_system_type(value.oid) && self.is_system_type(wanted);
+        let called = self.listed_cast(value.clone(), wanted, name, node);
+        if is_system {
+            self.strictly(called, &[value], wanted)
+        } else {
+            called
+        }
+    }
+
+    /// A cast that is listed.
+    fn listed_cast(&self, value: Value, wanted: Oid, name: &pg::TypeName, node: &Node) -> Typed {
+        let wrong = || loud("this cast", node);
+        if !name.typmods.is_empty() {
+            return Err(wrong());
         }
         let type_name = self
             .catalog()
@@ -274,10 +292,7 @@ impl Proof<'_> {
             .filter(|found| found.schema == "pg_catalog")
             .map(|found| found.name.as_str())
             .ok_or_else(wrong)?;
-        let argument = Argument {
-            value,
-            node: Some(argument),
-        };
+        let argument = Argument { value, node: None };
         let what = format!("a cast to {type_name}");
         let name = format!("::{type_name}");
         self.listed_silent(&what, &name, &[argument], location(node))
@@ -313,12 +328,27 @@ impl Proof<'_> {
                 None => self.compare(operator, (left, right), node, clause),
             },
             Ok(Kind::AexprDistinct | Kind::AexprNotDistinct) => {
-                self.compare("=", (left, right), node, clause)
+                // Neither is NULL where an operand is.
+                let compared = self.compare("=", (left, right), node, clause)?;
+                Ok(Value {
+                    origin: Origin::Varying,
+                    ..compared
+                })
             }
             Ok(Kind::AexprNullif) => {
                 let value = self.silent(left, clause)?;
-                self.compare("=", (left, right), node, clause)?;
-                Ok(value)
+                let compared = self.compare("=", (left, right), node, clause)?;
+                Ok(Value {
+                    origin: match (value.origin, compared.origin) {
+                        (Origin::Masked, _) => Origin::Masked,
+                        (one, other) if one.is_constant() && other.is_constant() => {
+                            Origin::Constant
+                        }
+                        _ => Origin::Varying,
+                    },
+                    columns: types::all_columns([&value, &compared]),
+                    ..value
+                })
             }
             Ok(Kind::AexprIn) => self.silent_in(operator, (left, right), node, clause),
             Ok(
@@ -418,7 +448,8 @@ impl Proof<'_> {
                 return Err(loud("ANY of an array whose type is not known", node));
             };
             self.use_as(right.untyped, array);
-            return self.operate(operator, left, Value::constant(left.oid), node);
+            let element = Value::constant(left.oid);
+            return self.operate(operator, left, element, node);
         }
         let Some(element) = types::element(self.catalog(), right.oid) else {
             return Err(loud("ANY of something that is no array", node));
@@ -441,23 +472,32 @@ impl Proof<'_> {
         let is_text = types::is_text(left.oid) && PLAIN_COLLATIONS.contains(&left.collation);
         let is_like = operation.kind == i32::from(pg::AExprKind::AexprLike);
         let is_short = is_like || left.size == Size::Bounded;
-        if !is_text || !constants::is_safe_pattern(pattern) {
+        let matched = if !is_text || !self.is_safe_pattern(pattern) {
             Err(loud("LIKE with such a pattern", node))
         } else if is_short {
-            Ok(Value::varying(oid::BOOL))
+            Ok(Value {
+                columns: left.columns.clone(),
+                ..Value::varying(oid::BOOL)
+            })
         } else {
             Err(loud("ILIKE on a text of any length", node))
+        };
+        if matched.is_ok() {
+            return matched;
         }
+        let pattern = self.silent(pattern, clause)?;
+        self.strictly(matched, &[left, pattern], oid::BOOL)
     }
 
     /// A function that is listed with these arguments.
     fn silent_function(
         &mut self,
-        name: &str,
+        listed: &Listed,
         call: &pg::FuncCall,
         node: &Node,
         clause: Clause,
     ) -> Typed {
+        let name = listed.name;
         let plain = call.agg_order.is_empty()
             && call.agg_filter.is_none()
             && call.over.is_none()
@@ -477,17 +517,31 @@ impl Proof<'_> {
                 value.oid = oid::TEXT;
                 value.untyped = None;
             }
-            if types::is_text(value.oid) && !PLAIN_COLLATIONS.contains(&value.collation) {
-                return Err(loud(&format!("function {name} under this collation"), node));
-            }
             arguments.push(Argument {
                 value,
                 node: Some(argument),
             });
         }
-        let listed = format!("{name}()");
-        let what = format!("function {name}");
-        self.listed_silent(&what, &listed, &arguments, location(node))
+        let is_plain = |value: &Value| {
+            !types::is_text(value.oid) || PLAIN_COLLATIONS.contains(&value.collation)
+        };
+        let called = if arguments.iter().all(|argument| is_plain(&argument.value)) {
+            let what = format!("function {name}");
+            self.listed_silent(&what, &format!("{name}()"), &arguments, location(node))
+        } else {
+            Err(loud(&format!("function {name} under this collation"), node))
+        };
+        let is_literal = |argument: &Node| matches!(&argument.node, Some(NodeEnum::AConst(_)));
+        let is_immutable = !listed.is("stable") && !listed.is("volatile") && !listed.is("srf");
+        if called.is_err() && is_immutable && call.args.iter().all(is_literal) {
+            // Computed while the statement is planned, whatever the rows.
+            return Ok(Value::literal(OPAQUE));
+        }
+        if listed.is("on-null") || listed.is("volatile") || listed.is("srf") {
+            return called;
+        }
+        let values: Vec<Value> = arguments.into_iter().map(|one| one.value).collect();
+        self.strictly(called, &values, OPAQUE)
     }
 
     fn silent_call(&mut self, call: &pg::FuncCall, node: &Node, clause: Clause) -> Typed {
@@ -501,7 +555,7 @@ impl Proof<'_> {
             return Ok(Value::constant(moment));
         }
         if !listed.is("aggregate") && !listed.is("window") {
-            return self.silent_function(listed.name, call, node, clause);
+            return self.silent_function(listed, call, node, clause);
         }
         let in_place = matches!(clause, Clause::Having | Clause::Content);
         if !listed.is("aggregate") || call.over.is_some() || !in_place {
@@ -604,6 +658,7 @@ fn only_column(output: &Output, node: &Node) -> Typed {
         (Extent::Complete, [column]) => column.value.clone().map(|value| Value {
             origin: Origin::Varying,
             untyped: None,
+            columns: Columns::default(),
             ..value
         }),
         (Extent::Complete | Extent::Open, _) => Err(loud("a sub-select", node)),

@@ -1,13 +1,21 @@
 //! What is known of a value without asking the server.
 
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
 use crate::catalog::{Catalog, Oid, Type, TypeKind, oid};
 use crate::isolate::refusal::{Reason, Refusal};
+use crate::isolate::remedy::MaskedColumn;
 
 /// Whether a value depends on rows.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Origin {
-    /// A literal, a bound parameter, or the clock.
+    /// A bound parameter, the clock, or what is computed from constants: known when rows are asked for.
     Constant,
+    /// A literal, which is converted while the statement is planned, whatever the rows.
+    Literal,
+    /// It is NULL wherever a row of another tenant takes part.
+    Masked,
     /// Anything else.
     Varying,
 }
@@ -20,6 +28,29 @@ pub(super) enum Size {
     Bounded,
     /// It may be of any length.
     Unbounded,
+}
+
+impl Origin {
+    /// Whether it depends on no row.
+    pub(super) fn is_constant(self) -> bool {
+        match self {
+            Self::Constant | Self::Literal => true,
+            Self::Masked | Self::Varying => false,
+        }
+    }
+
+    /// Where a value comes from that is NULL if one of these is.
+    pub(super) fn of_strict(origins: impl IntoIterator<Item = Self>) -> Self {
+        let mut origin = Self::Constant;
+        for one in origins {
+            origin = match (origin, one) {
+                (Self::Varying, _) | (_, Self::Varying) => Self::Varying,
+                (Self::Masked, _) | (_, Self::Masked) => Self::Masked,
+                (Self::Constant | Self::Literal, Self::Constant | Self::Literal) => Self::Constant,
+            };
+        }
+        origin
+    }
 }
 
 impl Size {
@@ -42,7 +73,7 @@ pub(super) struct Untyped {
 }
 
 /// A value that can be computed without failing, warning or acting.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Value {
     /// Its type, domains taken off; [`oid::UNKNOWN`] for a literal or parameter without a type.
     pub(super) oid: Oid,
@@ -56,7 +87,12 @@ pub(super) struct Value {
     pub(super) size: Size,
     /// The parameter that it is, if the client left its type open.
     pub(super) untyped: Option<Untyped>,
+    /// The columns that it is computed from, as far as masks could hide them.
+    pub(super) columns: Columns,
 }
+
+/// Columns of tables with tenants' rows.
+pub(super) type Columns = Rc<BTreeSet<MaskedColumn>>;
 
 /// A value, or why computing it is not silent.
 pub(super) type Typed = Result<Value, Refusal>;
@@ -89,6 +125,15 @@ impl Value {
             origin: Origin::Constant,
             size: Size::Bounded,
             untyped: None,
+            columns: Columns::default(),
+        }
+    }
+
+    /// A literal of this type.
+    pub(super) fn literal(oid: Oid) -> Self {
+        Self {
+            origin: Origin::Literal,
+            ..Self::constant(oid)
         }
     }
 
@@ -145,6 +190,12 @@ pub(super) fn array_of(catalog: &Catalog, element: Oid) -> Option<&Type> {
         .find(|candidate| candidate.kind == TypeKind::Array(element))
 }
 
+/// The columns that values are computed from.
+pub(super) fn all_columns<'v>(values: impl IntoIterator<Item = &'v Value>) -> Columns {
+    let columns = values.into_iter().flat_map(|value| value.columns.iter());
+    Columns::new(columns.copied().collect())
+}
+
 /// Whether values of this type are compared by a collation.
 pub(super) fn is_text(type_oid: Oid) -> bool {
     matches!(type_oid, oid::TEXT | oid::VARCHAR | oid::BPCHAR | oid::NAME)
@@ -165,13 +216,20 @@ pub(super) fn united(one: &Typed, other: &Typed) -> Typed {
     match (one, other) {
         (Ok(one), Ok(other)) if one.oid == other.oid && one.collation == other.collation => {
             Ok(Value {
+                origin: if one.origin == other.origin {
+                    one.origin
+                } else {
+                    Origin::Varying
+                },
                 untyped: None,
                 size: one.size.or(other.size),
-                ..*if one.origin == Origin::Varying {
-                    one
+                typmod: if one.typmod == other.typmod {
+                    one.typmod
                 } else {
-                    other
-                }
+                    -1
+                },
+                columns: all_columns([one, other]),
+                ..one.clone()
             })
         }
         // The conversion of one of them could fail.

@@ -26,6 +26,7 @@ const BOTTOM_UP: &[&str] = &[
     "isolate::remedy",
     "isolate::refusal",
     "isolate::template",
+    "isolate::mask",
     "isolate::gram",
     "verify",
     "bypass",

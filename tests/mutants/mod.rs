@@ -99,6 +99,9 @@ const MORE: &[&str] = &[
     "SELECT id FROM customers c WHERE name LIKE $1 AND EXISTS (SELECT 1 FROM orders o \
      WHERE o.customer_id = c.id AND o.memo ~ 'x')",
     "UPDATE orders o SET memo = 'x' FROM customers c WHERE c.id = o.customer_id AND c.name ~ o.memo",
+    "SELECT s.n FROM (SELECT lower(name) AS n, id FROM customers) s WHERE s.n = 'x' AND s.id > 1",
+    "SELECT o.id FROM orders o NATURAL JOIN customers WHERE o.memo ~ 'x' AND total / 2 > 1",
+    "SELECT country FROM customers GROUP BY country HAVING lower(country) = 'de' AND count(*) > 1",
     "DELETE FROM order_items i USING orders o WHERE o.id = i.order_id AND o.status = 'new' RETURNING *",
 ];
 

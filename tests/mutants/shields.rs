@@ -1,10 +1,10 @@
-//! What can be done to a shield.
+//! What can be done to a shield, and to a mask.
 
 use pg_query::protobuf as pg;
 use pg_query::{Node, NodeEnum};
 
 use super::variants::{
-    Context, Variants, conjuncts, is_test, joined, not, or, some, tests, truth, wrap,
+    Context, Variants, cast, conjuncts, is_test, joined, not, null, or, some, tests, truth, wrap,
 };
 
 /// Every variant of a shield, if this is one.
@@ -93,6 +93,59 @@ pub fn of(case: &pg::CaseExpr, context: &Context, found: &mut Variants) {
     });
     add("shield turned around", &|_, when| {
         std::mem::swap(&mut when.expr, &mut when.result);
+    });
+}
+
+/// Every variant of a masked column, if this is one; others are those of any CASE with a test.
+pub fn masks(target: &pg::ResTarget, found: &mut Variants) {
+    let Some(Some(NodeEnum::CaseExpr(case))) = target.val.as_ref().map(|value| &value.node) else {
+        return;
+    };
+    let Some(Some(NodeEnum::CaseWhen(when))) = case.args.first().map(|when| &when.node) else {
+        return;
+    };
+    let is_column = matches!(
+        when.result.as_ref().map(|result| &result.node),
+        Some(Some(NodeEnum::ColumnRef(_)))
+    );
+    if target.name.is_empty() || !is_column || !when.expr.as_deref().is_some_and(is_test) {
+        return;
+    }
+    let mut add = |kind: &'static str, change: &dyn Fn(&mut pg::ResTarget, &mut pg::CaseExpr)| {
+        let (mut target, mut case) = (target.clone(), case.clone());
+        change(&mut target, &mut case);
+        if target.val.is_some() {
+            target.val = some(NodeEnum::CaseExpr(case));
+        } else {
+            target.val.clone_from(&when.result);
+        }
+        found.push((kind, NodeEnum::ResTarget(Box::new(target))));
+    };
+    add("mask dropped", &|target, _| {
+        target.name = String::new();
+        target.val = None;
+    });
+    add("mask dropped, name kept", &|target, _| target.val = None);
+    add("mask without a name", &|target, _| {
+        target.name = String::new();
+    });
+    add("mask of another name", &|target, _| {
+        "id".clone_into(&mut target.name);
+    });
+    for column in ["id", "tenant_id"] {
+        add("mask of another column", &|_, case| {
+            let mut other = when.clone();
+            other.result = some(super::variants::column(&[column]));
+            if let Some(first) = case.args.first_mut() {
+                *first = wrap(NodeEnum::CaseWhen(other));
+            }
+        });
+    }
+    add("mask with ELSE the column", &|_, case| {
+        case.defresult.clone_from(&when.result);
+    });
+    add("mask with ELSE of another type", &|_, case| {
+        case.defresult = some(cast(null(), "tsvector"));
     });
 }
 

@@ -96,6 +96,10 @@ pub fn of(node: &NodeEnum, context: &Context) -> Variants {
         NodeEnum::JoinExpr(join) => joins(join, context, &mut found),
         NodeEnum::RangeSubselect(derived) => fences(derived, context, &mut found),
         NodeEnum::RangeVar(table) => tables(table, context, &mut found),
+        NodeEnum::ResTarget(target) => {
+            shields::masks(target, &mut found);
+            expressions(node, context, &mut found);
+        }
         other => expressions(other, context, &mut found),
     }
     found
@@ -1150,7 +1154,7 @@ fn uncast(value: &Option<Box<Node>>) -> Option<Box<Node>> {
     }
 }
 
-fn cast(value: NodeEnum, name: &str) -> NodeEnum {
+pub fn cast(value: NodeEnum, name: &str) -> NodeEnum {
     NodeEnum::TypeCast(Box::new(pg::TypeCast {
         arg: some(value),
         type_name: Some(pg::TypeName {
@@ -1190,14 +1194,14 @@ pub fn truth() -> NodeEnum {
     })
 }
 
-fn null() -> NodeEnum {
+pub fn null() -> NodeEnum {
     NodeEnum::AConst(pg::AConst {
         isnull: true,
         ..pg::AConst::default()
     })
 }
 
-fn column(parts: &[&str]) -> NodeEnum {
+pub fn column(parts: &[&str]) -> NodeEnum {
     NodeEnum::ColumnRef(pg::ColumnRef {
         fields: names(parts),
         location: 0,

@@ -4,6 +4,8 @@
 //! In: `src/verify/silent.tsv`, and the values of `poison.tsv`. Out: each error, warning and notice that
 //! PostgreSQL gives: none.
 
+mod runs;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -41,6 +43,11 @@ pub fn trials() -> Vec<Trial> {
         trial("silent::in_any_order", in_any_order),
         trial("silent::in_the_statistics", in_the_statistics),
         trial("silent::on_texts_of_300_mb", on_long_texts),
+        trial("silent::is_strict", is_strict),
+        trial(
+            "silent::foreign_rows_interfere_with_nobody",
+            runs::interfere_with_nobody,
+        ),
     ]
 }
 
@@ -119,7 +126,7 @@ fn word(word: &str, poison: &BTreeMap<String, Vec<String>>) -> Word {
         }
     };
     match word.split_once(':') {
-        Some(("const", name)) => Word::Constants(
+        Some(("const" | "literal", name)) => Word::Constants(
             poison[name]
                 .iter()
                 .take(3)
@@ -325,14 +332,35 @@ fn poisoned() -> Database {
 
 /// What PostgreSQL says, but for the rows.
 fn told(database: &Database, script: &str) -> String {
+    let run = run(database, script, &["-o", "/dev/null"]);
+    String::from_utf8_lossy(&run.stderr).into_owned()
+}
+
+/// Everything that PostgreSQL says: the rows, then what goes wrong.
+fn output(database: &Database, script: &str) -> String {
+    let run = run(database, script, &[]);
+    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    // Lines of the statement that failed hold no row.
+    let errors = said(&run.stderr);
+    let errors = errors
+        .lines()
+        .map(|line| line.split_once(": ").map_or(line, |(_, rest)| rest));
+    format!(
+        "{}{}",
+        said(&run.stdout),
+        errors.collect::<Vec<_>>().join("\n")
+    )
+}
+
+fn run(database: &Database, script: &str, more: &[&str]) -> std::process::Output {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("script.sql");
     std::fs::write(&path, script).unwrap();
     let cluster = Cluster::shared();
-    let run = cluster
+    cluster
         .program("psql")
-        .args(["-q", "-X", "-v", "ECHO=errors", "-U", "postgres", "-o"])
-        .arg("/dev/null")
+        .args(["-q", "-X", "-v", "ECHO=errors", "-U", "postgres"])
+        .args(more)
         .arg("-h")
         .arg(cluster.socket_directory())
         .args([
@@ -344,8 +372,7 @@ fn told(database: &Database, script: &str) -> String {
         ])
         .arg(&path)
         .output()
-        .expect("psql can be run");
-    String::from_utf8_lossy(&run.stderr).into_owned()
+        .expect("psql can be run")
 }
 
 fn nothing_is_told(database: &Database, script: &str) {
@@ -463,4 +490,64 @@ fn on_long_texts() {
     }
     assert!(tried >= 20, "{tried}");
     nothing_is_told(&database, &script);
+}
+
+/// What is silent or called on masked columns is not called on NULL; and the flags of the functions that
+/// tenants may call say what the server says.
+fn is_strict() {
+    let database = EMPTY.database();
+    let named = |flag: &str| {
+        let file = file("src/verify/functions.tsv");
+        let mut names: Vec<String> = lines(&file)
+            .filter(|fields| {
+                let flags: Vec<&str> = fields.last().unwrap().split(' ').collect();
+                !flags.contains(&"aggregate") && !flags.contains(&"window") && flags.contains(&flag)
+            })
+            .map(|fields| fields[0].to_owned())
+            .collect();
+        names.sort();
+        names
+    };
+    let list = |names: &[String]| format!("'{{{}}}'", names.join(","));
+    let listed: Vec<String> = lines(&file("src/verify/functions.tsv"))
+        .map(|fields| fields[0].to_owned())
+        .collect();
+    let missing = |condition: &str, known: &[String]| {
+        database.value(&format!(
+            "SELECT coalesce(string_agg(DISTINCT proname::text, ' '), '') FROM pg_proc \
+             WHERE pronamespace = 'pg_catalog'::regnamespace AND prokind = 'f' AND {condition} \
+             AND proname = ANY ({}) AND proname <> ALL ({})",
+            list(&listed),
+            list(known)
+        ))
+    };
+    assert_eq!(missing("NOT proisstrict", &named("on-null")), "");
+    let changing = [named("stable"), named("volatile")].concat();
+    assert_eq!(missing("provolatile <> 'i'", &changing), "");
+    let silent: Vec<String> = lines(&file("src/verify/silent.tsv"))
+        .flat_map(|fields| fields[0].split(' ').map(str::to_owned).collect::<Vec<_>>())
+        .collect();
+    let functions: Vec<String> = silent
+        .iter()
+        .filter_map(|name| name.strip_suffix("()").map(str::to_owned))
+        .collect();
+    assert_eq!(
+        database.value(&format!(
+            "SELECT count(*) FROM pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace \
+             AND proname = ANY ({}) AND NOT proisstrict",
+            list(&functions)
+        )),
+        "0"
+    );
+    assert_eq!(
+        database.value(
+            "SELECT coalesce(string_agg(DISTINCT oprname::text, ' '), '') FROM pg_operator o \
+             JOIN pg_proc p ON p.oid = oprcode WHERE NOT proisstrict"
+        ),
+        "||"
+    );
+    assert_eq!(
+        database.value("SELECT count(*) FROM pg_cast c JOIN pg_proc p ON p.oid = castfunc WHERE NOT proisstrict"),
+        "0"
+    );
 }

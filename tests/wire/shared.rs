@@ -12,6 +12,10 @@ pub fn trials() -> Vec<Trial> {
             hidden_parameter();
             Ok(())
         }),
+        Trial::test("wire::a_wrong_pattern_fails_before_it_is_sent", || {
+            patterns();
+            Ok(())
+        }),
         Trial::test("wire::errors_do_not_tell_of_the_tenant", || {
             errors();
             Ok(())
@@ -49,6 +53,66 @@ fn text(messages: &[Message]) -> String {
         .map(|message| format!("{message:?}"))
         .collect::<Vec<_>>()
         .concat()
+}
+
+/// LIKE fails on a pattern that ends with an escape only where a row fits it so far, which may be another
+/// tenant's.
+fn patterns() {
+    let proxy = Proxy::start(Settings::default());
+    let mut raw = tenant(&proxy, "a");
+    for (sql, pattern, outcome) in [
+        (
+            "SELECT name FROM items WHERE name LIKE $1",
+            &b"CANARY-T1%"[..],
+            "CANARY-T1",
+        ),
+        (
+            "SELECT name FROM items WHERE name LIKE $1",
+            b"CANARY-T2\\",
+            "22025",
+        ),
+        (
+            "SELECT name FROM items WHERE name LIKE $1",
+            b"NOTHING\\",
+            "22025",
+        ),
+        (
+            "SELECT name FROM items WHERE name NOT LIKE $1",
+            b"CANARY-T2\\\\",
+            "CANARY-T1",
+        ),
+        (
+            "SELECT name FROM items WHERE name LIKE $1 ESCAPE '!'",
+            b"CANARY-T2!",
+            "22025",
+        ),
+        (
+            "SELECT name FROM items WHERE name LIKE $1 ESCAPE '!'",
+            b"CANARY!-%",
+            "CANARY-T1",
+        ),
+        (
+            "SELECT name FROM items WHERE name LIKE '%' || $1 || '%'",
+            b"ARY\\",
+            "SELECT 0",
+        ),
+    ] {
+        for format in [0, 1] {
+            raw.send(
+                &[
+                    parse("s", sql),
+                    bind(&[format], &[pattern]),
+                    execute(),
+                    sync(),
+                ]
+                .concat(),
+            );
+            let told = text(&raw.until_ready());
+            assert!(told.contains(outcome), "{sql} {format}: {told}");
+            raw.send(&[message('C', b"Ss\0"), sync()].concat());
+            raw.until_ready();
+        }
+    }
 }
 
 const SELECT: &str = "SELECT name FROM items WHERE id = $1 AND id < $2 ORDER BY name";

@@ -9,7 +9,9 @@ use pg_query::protobuf::Token;
 use super::name::{as_postgres, refuse_at};
 use super::{Rewriter, Rewritten, lost, unsupported};
 use crate::catalog::{Relation, RelationName, Resolved};
+use crate::isolate::mask::null_of;
 use crate::isolate::refusal::Reason;
+use crate::isolate::remedy::Remedy;
 use crate::sql;
 use crate::tenant::{Class, Scoped};
 
@@ -63,7 +65,9 @@ impl<'a> Rewriter<'a> {
                     None => String::new(),
                 };
                 let only = if table.inh { "" } else { "ONLY " };
-                let fence = self.fence(relation, scoped, only, &sample);
+                let at = usize::try_from(table.location).ok();
+                let columns = self.shown(relation, scoped, at)?;
+                let fence = self.fence(relation, scoped, &columns, (only, &sample));
                 let alias = match table.alias {
                     Some(_) => String::new(),
                     None => format!(" AS {}", sql::quote(&table.relname)),
@@ -80,18 +84,47 @@ impl<'a> Rewriter<'a> {
     }
 
     /// `(SELECT visible columns FROM schema.table WHERE table.tenant_column = slot)`
-    fn fence(&mut self, relation: &Relation, scoped: &Scoped, only: &str, sample: &str) -> String {
-        let visible = self.classified.visible_columns(relation);
-        let columns: Vec<String> = visible
-            .into_iter()
-            .map(|column| sql::quote(&column.name))
-            .collect();
+    fn fence(
+        &mut self,
+        relation: &Relation,
+        scoped: &Scoped,
+        columns: &[String],
+        (only, sample): (&str, &str),
+    ) -> String {
         let predicate = self.predicate(&relation.name.name, scoped);
         format!(
             "(SELECT {} FROM {only}{}{sample} WHERE {predicate})",
             columns.join(", "),
             qualified(&relation.name)
         )
+    }
+
+    /// The columns of a fence, masked where a remedy says so.
+    fn shown(
+        &mut self,
+        relation: &Relation,
+        scoped: &Scoped,
+        at: Option<usize>,
+    ) -> Rewritten<Vec<String>> {
+        let mut shown = Vec::new();
+        for column in self.classified.visible_columns(relation) {
+            let name = sql::quote(&column.name);
+            let is_masked = self.remedies.iter().any(|remedy| match remedy {
+                Remedy::Mask(masked) => Some(masked.table) == at && masked.number == column.number,
+                Remedy::Shield { .. } => false,
+            });
+            if is_masked {
+                let test = self.predicate(&relation.name.name, scoped);
+                let null =
+                    null_of(self.classified.catalog(), column).ok_or_else(|| lost("a type"))?;
+                shown.push(format!(
+                    "CASE WHEN {test} THEN {name} ELSE {null} END AS {name}"
+                ));
+            } else {
+                shown.push(name);
+            }
+        }
+        Ok(shown)
     }
 
     /// The common table expression that a name means, if it means one.

@@ -25,6 +25,7 @@ mod name;
 mod query;
 mod words;
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use pg_query::protobuf as pg;
@@ -32,6 +33,7 @@ use pg_query::protobuf::Token;
 use pg_query::{Node, NodeEnum};
 
 use crate::isolate::refusal::{Reason, Refusal};
+use crate::isolate::remedy::Remedy;
 use crate::isolate::template::{Edit, Slot, SlotType, Template};
 use crate::sql;
 use crate::tenant::{Classified, Scoped, TenantColumn, TenantType};
@@ -86,6 +88,7 @@ pub(super) fn rewrite(
     statement: &str,
     declared_types: usize,
     classified: &Classified,
+    remedies: &BTreeSet<Remedy>,
 ) -> Rewritten<(Template, Vec<Edit>)> {
     let words = Words::of(statement)?;
     let stack = STACK_BASE + words.nesting()? * STACK_PER_LEVEL;
@@ -103,6 +106,7 @@ pub(super) fn rewrite(
             client_parameters,
             tenant_parameters: Vec::new(),
             ctes: Vec::new(),
+            remedies,
         };
         rewriter.statement(&tree)?;
         let tenant_parameters = rewriter.tenant_parameters;
@@ -291,6 +295,8 @@ struct Rewriter<'a> {
     tenant_parameters: Vec<SlotType>,
     /// The common table expressions that can be seen; a later one hides an earlier one.
     ctes: Vec<Cte>,
+    /// What to do about conditions that are not silent; here, which columns are masked.
+    remedies: &'a BTreeSet<Remedy>,
 }
 
 impl Rewriter<'_> {

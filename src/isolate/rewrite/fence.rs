@@ -114,6 +114,7 @@ impl Rewriter<'_> {
             Class::Scoped(scoped) => {
                 let mut written = alias.clone();
                 self.alias(&mut written)?;
+                let place = self.place(name);
                 let alias = match written {
                     Some(alias) => alias,
                     None => TableAlias {
@@ -123,7 +124,7 @@ impl Rewriter<'_> {
                         at: None,
                     },
                 };
-                *factor = self.fence(relation, scoped, alias)?;
+                *factor = self.fence(relation, scoped, alias, place)?;
                 Ok(())
             }
         }
@@ -170,6 +171,7 @@ impl Rewriter<'_> {
         relation: &Relation,
         scoped: &Scoped,
         alias: TableAlias,
+        place: Option<usize>,
     ) -> Rewritten<TableFactor> {
         let columns: Vec<String> = self
             .classified
@@ -188,6 +190,7 @@ impl Rewriter<'_> {
             return Err(Reason::PrintedDifferently.into());
         };
         select.selection = Some(predicate);
+        self.mask(select, relation, scoped, place)?;
         Ok(TableFactor::Derived {
             lateral: false,
             subquery,

@@ -189,6 +189,7 @@ impl<'a> Rewriter<'a> {
                         .all(is_visible)
             }
         };
+        let has_columns = has_columns || self.is_masked(self.place(name));
         let plain = !has_columns && self.words.only_qualifies(&alias) && shows_nothing_else;
         Ok(plain.then_some(Plain {
             alias,

@@ -1,12 +1,17 @@
-//! What is done about conditions that are not silent: shields.
+//! What is done about conditions that are not silent: shields and masks.
 
 use super::level::Plain;
-use super::{Rewriter, Rewritten};
+use super::{Rewriter, Rewritten, composed};
+use crate::catalog::Relation;
+use crate::isolate::mask::null_of;
+use crate::isolate::refusal::Reason;
 use crate::isolate::remedy::{Condition, Remedy};
+use crate::sql;
 use crate::sql::ast::{
-    BinaryOperator, CaseWhen, Expr, Join, JoinConstraint, JoinOperator, ObjectName, Spanned,
-    TableFactor, helpers::attached_token::AttachedToken,
+    BinaryOperator, CaseWhen, Expr, Join, JoinConstraint, JoinOperator, ObjectName, Select,
+    SelectItem, Spanned, TableFactor, helpers::attached_token::AttachedToken,
 };
+use crate::tenant::Scoped;
 
 impl Rewriter<'_> {
     /// Where a name stands in the client's text.
@@ -28,6 +33,56 @@ impl Rewriter<'_> {
             } => self.leftmost(&table_with_joins.relation),
             _ => None,
         }
+    }
+
+    /// Whether columns of a table are to be masked, which takes a fence.
+    pub(super) fn is_masked(&self, table: Option<usize>) -> bool {
+        self.masks(table).next().is_some()
+    }
+
+    fn masks(&self, table: Option<usize>) -> impl Iterator<Item = i16> {
+        self.remedies.iter().filter_map(move |remedy| match remedy {
+            Remedy::Mask(masked) if Some(masked.table) == table => Some(masked.number),
+            Remedy::Mask(_) | Remedy::Shield { .. } => None,
+        })
+    }
+
+    /// `CASE WHEN table.tenant_column = slot THEN column ELSE NULL::type END AS column` in place of each
+    /// masked column of a fence.
+    pub(super) fn mask(
+        &mut self,
+        select: &mut Select,
+        relation: &Relation,
+        scoped: &Scoped,
+        table: Option<usize>,
+    ) -> Rewritten<()> {
+        let masked: Vec<i16> = self.masks(table).collect();
+        let columns = self.classified.visible_columns(relation);
+        for (item, column) in select.projection.iter_mut().zip(columns) {
+            if !masked.contains(&column.number) {
+                continue;
+            }
+            let SelectItem::UnnamedExpr(shown) = item else {
+                return Err(Reason::PrintedDifferently.into());
+            };
+            let condition = self.predicate(&relation.name.name, scoped)?;
+            let null = null_of(self.classified.catalog(), column);
+            let null = null.ok_or(Reason::PrintedDifferently)?;
+            *item = SelectItem::ExprWithAlias {
+                expr: Expr::Case {
+                    case_token: AttachedToken::empty(),
+                    end_token: AttachedToken::empty(),
+                    operand: None,
+                    conditions: vec![CaseWhen {
+                        condition,
+                        result: shown.clone(),
+                    }],
+                    else_result: Some(Box::new(composed(sql::expression(&null))?)),
+                },
+                alias: sql::ident(&column.name),
+            };
+        }
+        Ok(())
     }
 
     /// Puts conjuncts of WHERE in shields.
@@ -78,6 +133,7 @@ impl Rewriter<'_> {
                 condition,
                 conjunct,
             } => here(*condition).then_some(*conjunct),
+            Remedy::Mask(_) => None,
         });
         shields.flatten().collect()
     }

@@ -1,0 +1,196 @@
+//! Patterns of LIKE that are no error, whatever they are matched with.
+//!
+//! LIKE fails on a pattern that ends with an escape, but only if what it is matched with fits so far: that
+//! tells a prefix of other tenants' values. So a literal pattern is looked at here, and of one that
+//! is bound note is taken for the session, which looks at it in Bind.
+//!
+//! # Invariants
+//! 1. A bound pattern is a parameter whose text is taken as it is: of type text or varchar, not cut to a
+//!    length, in a statement that is run by Bind and in no other way.
+
+use pg_query::protobuf as pg;
+use pg_query::{Node, NodeEnum};
+
+use super::constants::literal;
+use super::proof::{Proof, path};
+use crate::catalog::oid;
+
+/// A parameter that is a pattern of LIKE.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Pattern {
+    /// The parameter's number.
+    pub number: u16,
+    /// What LIKE takes for an escape.
+    pub escape: char,
+}
+
+impl Pattern {
+    /// Whether LIKE takes this value for a pattern.
+    pub fn fits(&self, value: &[u8]) -> bool {
+        let mut escape = [0; 4];
+        ends_well(value, self.escape.encode_utf8(&mut escape).as_bytes())
+    }
+}
+
+/// What PostgreSQL escapes with by itself.
+const BACKSLASH: char = '\\';
+
+/// More parts of a pattern are not put together.
+const PARTS_MAX: usize = 8;
+
+/// Whether a text does not end with an unpaired escape.
+fn ends_well(text: &[u8], escape: &[u8]) -> bool {
+    let mut rest = text;
+    let mut trailing = 0_usize;
+    while let Some(shorter) = rest.strip_suffix(escape) {
+        rest = shorter;
+        trailing += 1;
+    }
+    trailing.is_multiple_of(2)
+}
+
+impl Proof<'_> {
+    /// Whether an expression is a pattern that is no error, or one that the session looks at.
+    pub(super) fn is_safe_pattern(&mut self, node: &Node) -> bool {
+        let node = whole_text(node);
+        match &node.node {
+            Some(NodeEnum::FuncCall(call)) => self.is_escaped_pattern(call),
+            Some(NodeEnum::AExpr(_)) => self.is_joined_pattern(node),
+            Some(_) | None => self.is_one_pattern(node, BACKSLASH),
+        }
+    }
+
+    /// A literal, or a parameter.
+    fn is_one_pattern(&mut self, node: &Node, escape: char) -> bool {
+        if let Some(text) = literal(node) {
+            return Pattern { number: 0, escape }.fits(text.as_bytes());
+        }
+        match self.bound_text(node) {
+            Some(number) => {
+                self.patterns.insert(Pattern { number, escape });
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// `pattern ESCAPE 'x'`, which is the call of a function.
+    fn is_escaped_pattern(&mut self, call: &pg::FuncCall) -> bool {
+        let is_escape = path(&call.funcname).as_deref() == Some(&["pg_catalog", "like_escape"]);
+        let [pattern, escape] = call.args.as_slice() else {
+            return false;
+        };
+        let Some(escape) = literal(escape).filter(|_| is_escape) else {
+            return false;
+        };
+        let pattern = whole_text(pattern);
+        let mut characters = escape.chars();
+        match (characters.next(), characters.next()) {
+            (Some(escape), None) => self.is_one_pattern(pattern, escape),
+            // Nothing is an escape.
+            (None, _) => literal(pattern).is_some() || self.bound_text(pattern).is_some(),
+            (Some(_), Some(_)) => false,
+        }
+    }
+
+    /// `'%' || $1 || '%'`: what an escape at the end of a part escapes is the next part's beginning. So
+    /// the last part must be there, and hold no escape of its own.
+    fn is_joined_pattern(&mut self, node: &Node) -> bool {
+        let mut parts = Vec::new();
+        if !in_parts(node, &mut parts) {
+            return false;
+        }
+        let Some((last, before)) = parts.split_last() else {
+            return false;
+        };
+        let closes =
+            literal(last).is_some_and(|last| !last.is_empty() && !last.contains(BACKSLASH));
+        let no_other = self.catalog().operators_named("||").next().is_none();
+        closes
+            && no_other
+            && before.iter().all(|part| {
+                let part = whole_text(part);
+                literal(part).is_some() || self.bound_text(part).is_some()
+            })
+    }
+
+    /// The parameter that this is, if it is a text and is bound.
+    fn bound_text(&mut self, node: &Node) -> Option<u16> {
+        let Some(NodeEnum::ParamRef(parameter)) = &node.node else {
+            return None;
+        };
+        if !self.binds {
+            return None;
+        }
+        let value = self.parameter(*parameter).ok()?;
+        let is_text = matches!(value.oid, oid::TEXT | oid::VARCHAR | oid::UNKNOWN);
+        self.use_as(value.untyped, oid::TEXT);
+        u16::try_from(parameter.number).ok().filter(|_| is_text)
+    }
+}
+
+/// The operands of a chain of `||`, if there are not too many.
+fn in_parts<'n>(node: &'n Node, parts: &mut Vec<&'n Node>) -> bool {
+    let Some(NodeEnum::AExpr(operation)) = &node.node else {
+        parts.push(node);
+        return parts.len() <= PARTS_MAX;
+    };
+    let is_chain = operation.kind == i32::from(pg::AExprKind::AexprOp)
+        && matches!(
+            path(&operation.name).as_deref(),
+            Some(["||"] | ["pg_catalog", "||"])
+        );
+    match (&operation.lexpr, &operation.rexpr) {
+        (Some(left), Some(right)) if is_chain => in_parts(left, parts) && in_parts(right, parts),
+        _ => false,
+    }
+}
+
+/// What is cast to a text of any length, or not cast at all.
+fn whole_text(node: &Node) -> &Node {
+    let Some(NodeEnum::TypeCast(cast)) = &node.node else {
+        return node;
+    };
+    let (Some(argument), Some(name)) = (&cast.arg, &cast.type_name) else {
+        return node;
+    };
+    let is_text = matches!(
+        path(&name.names).as_deref(),
+        Some(["pg_catalog", "text" | "varchar"] | ["text"])
+    );
+    // A length would cut the pattern, perhaps in the middle of an escape.
+    if is_text && name.typmods.is_empty() && name.array_bounds.is_empty() {
+        argument
+    } else {
+        node
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unpaired_escape_at_the_end_is_found() {
+        let backslash = Pattern {
+            number: 1,
+            escape: '\\',
+        };
+        for (value, fits) in [
+            ("", true),
+            ("a%", true),
+            ("\\", false),
+            ("a\\\\", true),
+            ("a\\\\\\", false),
+            ("\\a", true),
+        ] {
+            assert_eq!(backslash.fits(value.as_bytes()), fits, "{value}");
+        }
+        let wide = Pattern {
+            number: 1,
+            escape: 'é',
+        };
+        assert!(wide.fits("aéé\\".as_bytes()));
+        assert!(!wide.fits("aé".as_bytes()));
+    }
+}
