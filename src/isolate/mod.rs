@@ -19,7 +19,7 @@ use std::ops::Range;
 use crate::admitted::Admitted;
 use crate::catalog::Oid;
 use crate::sql::{self, Lexemes, ReadError};
-use crate::tenant::Classified;
+use crate::tenant::{Classified, Closed};
 use crate::verify::{Claim, Reach, VerifiedStatement, gate, syntax_error, verify};
 pub use kind::{Kind, SetScope, TransactionCommand};
 use refusal::{Reason, Refusal};
@@ -182,6 +182,10 @@ fn again(reason: &Reason) -> Again {
         | Reason::LexersDisagree
         | Reason::PrintedDifferently
         | Reason::TypeNotAllowed { .. }
+        | Reason::RelationNotAllowed {
+            closed: Closed::View,
+            ..
+        }
         | Reason::Unproved { .. } => Again::Surely,
         Reason::AsPostgres { .. }
         | Reason::ColumnDoesNotExist { .. }

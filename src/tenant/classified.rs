@@ -41,7 +41,7 @@ pub enum Closed {
     UnfitTenantColumn,
     /// `via` is not supported yet.
     Via,
-    /// Views are not supported yet.
+    /// A view has no rows of its own: where it is read, its definition takes its place.
     View,
 }
 
@@ -87,6 +87,8 @@ pub enum WriteHazard {
     },
     /// A foreign key's check would tell of other tenants' rows.
     ForeignKeyCheck(Box<TellingCheck>),
+    /// It is no table: what a write sets off is not known here.
+    NoTable,
     /// A foreign key action would reach a relation that the grant does not name.
     OutsideGrant {
         /// The constraint.
@@ -259,7 +261,10 @@ impl Classified {
     ) -> Vec<&'a crate::catalog::Column> {
         let hidden = match (self.class(relation), self.tenant_column()) {
             (Class::Scoped(scoped), TenantColumn::Hidden) => Some(scoped.column.as_str()),
-            (Class::Scoped(_), TenantColumn::Visible)
+            (Class::Refused(Closed::View), TenantColumn::Hidden) => {
+                Some(self.tenant_column_of_view(relation))
+            }
+            (Class::Scoped(_) | Class::Refused(Closed::View), TenantColumn::Visible)
             | (Class::Refused(_) | Class::Shared { .. }, _) => None,
         };
         relation
@@ -267,6 +272,29 @@ impl Classified {
             .iter()
             .filter(|column| Some(column.name.as_str()) != hidden)
             .collect()
+    }
+
+    /// The name of the tenant column that a view may show.
+    fn tenant_column_of_view(&self, view: &Relation) -> &str {
+        match self.policy.tables.get(&view.name) {
+            Some(TablePolicy::Scoped {
+                column: Some(column),
+                ..
+            }) => column,
+            Some(_) | None => &self.policy.tenant_column,
+        }
+    }
+
+    /// The definition that takes the place of a view where it is read; none if the relation is closed, or no
+    /// view, or filtered by its column.
+    pub fn definition<'a>(&self, relation: &'a Relation) -> Option<&'a str> {
+        match self.class(relation) {
+            Class::Refused(Closed::View) => {
+                let view = relation.view.as_ref();
+                view.map(|view| view.definition.as_str())
+            }
+            Class::Refused(_) | Class::Scoped(_) | Class::Shared { .. } => None,
+        }
     }
 
     /// Whether a function outside `pg_catalog` was reviewed: `schema.name(types)` is in the policy
@@ -313,6 +341,15 @@ impl Classified {
         columns: &BTreeSet<&str>,
     ) -> Vec<WriteHazard> {
         let mut hazards = Vec::new();
+        match relation.kind {
+            RelationKind::PartitionedTable | RelationKind::Table => {}
+            RelationKind::CompositeType
+            | RelationKind::ForeignTable
+            | RelationKind::Index
+            | RelationKind::MaterializedView
+            | RelationKind::Sequence
+            | RelationKind::View => hazards.push(WriteHazard::NoTable),
+        }
         self.collect_hazards((relation, verb), &mut BTreeSet::new(), &mut hazards);
         hazards.extend(self.telling_checks(relation, verb, columns));
         if let Some(scope) = &self.scope {
@@ -524,6 +561,27 @@ fn runs_text(expression: &str) -> Option<String> {
         .map(str::to_ascii_lowercase)
 }
 
+/// A view is filtered by its column only if the policy says that it was reviewed.
+fn of_view(catalog: &Catalog, policy: &Policy, relation: &Relation) -> Class {
+    match policy.tables.get(&relation.name) {
+        Some(TablePolicy::Scoped {
+            column,
+            trusted: true,
+            ..
+        }) => {
+            let column = column.as_ref().unwrap_or(&policy.tenant_column);
+            by_column(catalog, relation, column)
+        }
+        Some(TablePolicy::Denied) => Class::Refused(Closed::Denied),
+        Some(
+            TablePolicy::Scoped { trusted: false, .. }
+            | TablePolicy::Shared { .. }
+            | TablePolicy::Via { .. },
+        )
+        | None => Class::Refused(Closed::View),
+    }
+}
+
 /// A partition of a partition of ...: more levels than this are refused.
 const PARENTS_MAX: usize = 16;
 
@@ -531,7 +589,7 @@ fn classify(catalog: &Catalog, policy: &Policy, relation: &Relation, depth: usiz
     match relation.kind {
         RelationKind::Table | RelationKind::PartitionedTable => {}
         RelationKind::Sequence => return Class::Refused(Closed::Sequence),
-        RelationKind::View => return Class::Refused(Closed::View),
+        RelationKind::View => return of_view(catalog, policy, relation),
         RelationKind::MaterializedView | RelationKind::ForeignTable => {
             return match policy.tables.get(&relation.name) {
                 Some(TablePolicy::Scoped {

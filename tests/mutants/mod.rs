@@ -85,6 +85,9 @@ const MORE: &[&str] = &[
     "INSERT INTO settings AS s (key, value) VALUES ('a', 'b') ON CONFLICT (key COLLATE \"C\") WHERE key <> 'z' \
      DO UPDATE SET value = excluded.value WHERE s.key <> 'q' RETURNING s.*",
     "UPDATE customers SET tags[1] = 'x' WHERE id = 1 RETURNING *",
+    "SELECT * FROM v_open_orders v WHERE v.total > 10",
+    "SELECT t.name, v_open_orders.memo FROM v_customer_totals AS t (number) JOIN v_open_orders \
+     ON v_open_orders.customer_id = t.number WHERE t.n_orders = $1 FOR UPDATE OF v_open_orders",
     "DELETE FROM order_items i USING orders o WHERE o.id = i.order_id AND o.status = 'new' RETURNING *",
 ];
 

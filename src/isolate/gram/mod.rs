@@ -22,6 +22,7 @@ mod edits;
 mod from;
 mod name;
 mod query;
+mod view;
 mod words;
 
 use std::ops::Range;
@@ -36,6 +37,7 @@ use crate::sql;
 use crate::tenant::{Classified, Scoped, TenantColumn, TenantType};
 use children::Children;
 use edits::Edits;
+use view::Views;
 use words::Words;
 
 type Rewritten<T> = Result<T, Refusal>;
@@ -88,6 +90,7 @@ pub(super) fn rewrite(
             client_parameters,
             tenant_parameters: Vec::new(),
             ctes: Vec::new(),
+            views: Views::default(),
         };
         rewriter.statement(&tree)?;
         let tenant_parameters = rewriter.tenant_parameters;
@@ -271,6 +274,7 @@ struct Rewriter<'a> {
     tenant_parameters: Vec<SlotType>,
     /// The common table expressions that can be seen; a later one hides an earlier one.
     ctes: Vec<Cte>,
+    views: Views,
 }
 
 impl Rewriter<'_> {
