@@ -20,6 +20,8 @@
 mod admission;
 mod clearance;
 mod client;
+mod collected;
+mod counting;
 mod effect;
 mod expected;
 mod fan;
@@ -27,6 +29,7 @@ mod hatch;
 mod housekeeping;
 mod leave;
 mod outgoing;
+mod portion;
 mod record;
 mod server;
 mod server_state;

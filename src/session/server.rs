@@ -206,13 +206,19 @@ impl Session {
             _ => return Err(Violation::ServerTag(tag)),
         };
         let execute = server.expected.is_empty();
+        let is_counting = self.is_counting();
+        if !is_counting && self.keep_tag(body) {
+            return Ok(Bytes::Dropped);
+        }
         if let Some(hatch) = &mut self.hatch {
             hatch.note_tag(if tag == b'C' { body } else { b"" });
-            if execute || self.variables.in_block() {
+            if execute || is_counting || self.variables.in_block() {
                 hatch.check_rows();
             }
         }
-        if effect == Effect::Clear {
+        if effect == Effect::Clear
+            && let Some(server) = &mut self.server
+        {
             // What was prepared is gone with the rest; the connection is not worth keeping.
             server.state.prepared = super::statements::Prepared::default();
             server.condition = Condition::Broken;
@@ -239,7 +245,7 @@ impl Session {
             self.end_cut_execute();
         }
         // A Query is still to be followed by ReadyForQuery, in the place of which the error comes.
-        Ok(if is_cut {
+        Ok(if is_cut || self.keep_tag(body) {
             Bytes::Dropped
         } else {
             Bytes::Passed
@@ -422,6 +428,9 @@ impl Session {
             Some(Reply::Sync) => Bytes::Passed,
             _ => return Err(Violation::ServerTag(b'Z')),
         };
+        if self.end_counting(status) {
+            return Ok(Bytes::Dropped);
+        }
         self.variables.ready(status);
         self.note_grant(GrantEnd::TransactionEnd);
         if let Some(hatch) = &mut self.hatch {
