@@ -8,6 +8,7 @@
 //! 2. Nothing here holds a tenant's key: a result serves every tenant of the same catalog. An admin's is
 //!    made under the scope of a grant, bears its keys, and serves nobody else.
 
+mod findings;
 mod gram;
 pub mod kind;
 pub mod refusal;
@@ -21,6 +22,7 @@ use crate::catalog::Oid;
 use crate::sql::{self, Lexemes, ReadError};
 use crate::tenant::{Classified, Closed};
 use crate::verify::{Claim, Reach, VerifiedStatement, gate, syntax_error, verify};
+pub use findings::{Finding, findings};
 pub use kind::{Kind, SetScope, TransactionCommand};
 use refusal::{Reason, Refusal};
 use template::{Reading, Template};

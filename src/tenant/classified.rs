@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::references::{TellingCheck, pairs};
+use super::view::of_view;
 use super::{Policy, Rows, Scope, TablePolicy, TableSet, TenantType, Unlisted, Verb};
 use crate::catalog::{
     Catalog, CatalogVersion, ForeignKeyAction, Relation, RelationKind, RelationName,
@@ -300,29 +301,6 @@ impl Classified {
             .collect()
     }
 
-    /// The name of the tenant column that a view may show.
-    fn tenant_column_of_view(&self, view: &Relation) -> &str {
-        match self.policy.tables.get(&view.name) {
-            Some(TablePolicy::Scoped {
-                column: Some(column),
-                ..
-            }) => column,
-            Some(_) | None => &self.policy.tenant_column,
-        }
-    }
-
-    /// The definition that takes the place of a view where it is read; none if the relation is closed, or no
-    /// view, or filtered by its column.
-    pub fn definition<'a>(&self, relation: &'a Relation) -> Option<&'a str> {
-        match self.class(relation) {
-            Class::Refused(Closed::View) => {
-                let view = relation.view.as_ref();
-                view.map(|view| view.definition.as_str())
-            }
-            Class::Refused(_) | Class::Scoped(_) | Class::Shared { .. } => None,
-        }
-    }
-
     /// Whether a function outside `pg_catalog` was reviewed: `schema.name(types)` is in the policy
     /// for each of its overloads.
     pub fn trusts_function(&self, schema: &str, name: &str) -> bool {
@@ -587,27 +565,6 @@ fn runs_text(expression: &str) -> Option<String> {
         .map(str::to_ascii_lowercase)
 }
 
-/// A view is filtered by its column only if the policy says that it was reviewed.
-fn of_view(catalog: &Catalog, policy: &Policy, relation: &Relation) -> Class {
-    match policy.tables.get(&relation.name) {
-        Some(TablePolicy::Scoped {
-            column,
-            trusted: true,
-            ..
-        }) => {
-            let column = column.as_ref().unwrap_or(&policy.tenant_column);
-            by_column(catalog, relation, column)
-        }
-        Some(TablePolicy::Denied) => Class::Refused(Closed::Denied),
-        Some(
-            TablePolicy::Scoped { trusted: false, .. }
-            | TablePolicy::Shared { .. }
-            | TablePolicy::Via { .. },
-        )
-        | None => Class::Refused(Closed::View),
-    }
-}
-
 /// A partition of a partition of ...: more levels than this are refused.
 const PARENTS_MAX: usize = 16;
 
@@ -683,7 +640,7 @@ fn unlisted(catalog: &Catalog, policy: &Policy, relation: &Relation, depth: usiz
     }
 }
 
-fn by_column(catalog: &Catalog, relation: &Relation, name: &str) -> Class {
+pub(super) fn by_column(catalog: &Catalog, relation: &Relation, name: &str) -> Class {
     let Some(column) = relation.column(name) else {
         return Class::Refused(Closed::NoTenantColumn);
     };

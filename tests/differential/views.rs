@@ -3,7 +3,7 @@
 use libtest_mimic::Failed;
 
 use super::{PRIVATE, SHARED, ask, connect, foreign_rows, isolated, shows_foreign_rows};
-use crate::support::runtime;
+use crate::support::{Database, runtime};
 use crate::{catalog, fixture};
 use tenantry::tenant::Classified;
 
@@ -40,6 +40,14 @@ CREATE VIEW w_grouped AS SELECT date_trunc('month', placed_at) AS month, sum(tot
 CREATE VIEW w_money AS SELECT id, fmt_money(total) AS total FROM orders;
 CREATE VIEW w_nothing AS SELECT name FROM customers WHERE false;
 GRANT SELECT, UPDATE ON ALL TABLES IN SCHEMA public TO iso_app;";
+
+/// A view that selects more of a table than the key that it groups by, as each database can have it.
+const GROUPED: [&str; 2] = [
+    "CREATE VIEW w_key AS SELECT c.id, c.name, count(o.id) AS n FROM customers c LEFT JOIN orders o ON o.customer_id = c.id
+       WHERE c.country IN ('DE', 'FR') GROUP BY c.tenant_id, c.id; GRANT SELECT, UPDATE ON w_key TO iso_app",
+    "CREATE VIEW w_key AS SELECT c.id, c.name, count(o.id) AS n FROM customers c LEFT JOIN orders o ON o.customer_id = c.id
+       WHERE c.country IN ('DE', 'FR') GROUP BY c.id; GRANT SELECT, UPDATE ON w_key TO iso_app",
+];
 
 /// What is asked of each view.
 const OF_EACH: [&str; 7] = [
@@ -100,10 +108,16 @@ const REFUSED: &[(&str, &str)] = &[
     ),
 ];
 
+fn make(shared: &Database, private: &Database) {
+    for (database, grouped) in [shared, private].into_iter().zip(GROUPED) {
+        database.execute(VIEWS);
+        database.execute(grouped);
+    }
+}
+
 pub(super) fn check() -> Result<(), Failed> {
     let (mut shared, mut private) = (SHARED.database(), PRIVATE.database());
-    shared.execute(VIEWS);
-    private.execute(VIEWS);
+    make(&shared, &private);
     let classified = Classified::new(
         catalog::read(&shared).expect("a catalog"),
         fixture::policy(),
@@ -120,7 +134,7 @@ pub(super) fn check() -> Result<(), Failed> {
         )
         .collect();
     let mut statements: Vec<String> = Vec::new();
-    for view in views {
+    for view in views.into_iter().chain(["w_key"]) {
         statements.extend(OF_EACH.iter().map(|sql| sql.replace("{v}", view)));
     }
     statements.extend(OTHERS.iter().map(|sql| (*sql).to_owned()));
@@ -147,8 +161,7 @@ pub(super) fn check() -> Result<(), Failed> {
         if !sql.starts_with(['S', 'W', 'T']) {
             assert_eq!(before, foreign_rows(&shared), "{sql}");
             (shared, private) = (SHARED.database(), PRIVATE.database());
-            shared.execute(VIEWS);
-            private.execute(VIEWS);
+            make(&shared, &private);
         }
     }
     for (sql, why) in REFUSED {

@@ -61,6 +61,10 @@ impl<'a> Rewriter<'a> {
         let (relation, class) = self.relation(table)?;
         let place = self.place(table)?;
         match class {
+            Class::Scoped(_) if self.plain.contains(&table.location) => {
+                self.edits.replace(place.name, qualified(&relation.name));
+                Ok(())
+            }
             Class::Scoped(scoped) => {
                 let sample = match sample {
                     Some(range) => {

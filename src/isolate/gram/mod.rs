@@ -14,12 +14,13 @@
 //!
 //! # Not here
 //! The predicate form of a table ([`super::rewrite`] knows when it is right): here every table that is
-//! read gets a fence. Statements that are not about data.
+//! read gets a fence, but for some of a view's definition (`grouped`). Statements that are not about data.
 
 mod change;
 mod children;
 mod edits;
 mod from;
+mod grouped;
 mod name;
 mod query;
 mod view;
@@ -91,6 +92,7 @@ pub(super) fn rewrite(
             tenant_parameters: Vec::new(),
             ctes: Vec::new(),
             views: Views::default(),
+            plain: Vec::new(),
         };
         rewriter.statement(&tree)?;
         let tenant_parameters = rewriter.tenant_parameters;
@@ -275,6 +277,8 @@ struct Rewriter<'a> {
     /// The common table expressions that can be seen; a later one hides an earlier one.
     ctes: Vec<Cte>,
     views: Views,
+    /// Where the names of the tables stand that get no fence.
+    plain: Vec<i32>,
 }
 
 impl Rewriter<'_> {

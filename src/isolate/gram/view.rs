@@ -75,9 +75,9 @@ impl<'a> Rewriter<'a> {
         let stack = super::STACK_BASE + words.nesting()? * super::STACK_PER_LEVEL;
         stacker::maybe_grow(stack, stack, || {
             let tree = parse(definition)?;
-            if !matches!(tree, pg_query::NodeEnum::SelectStmt(_)) {
+            let pg_query::NodeEnum::SelectStmt(select) = &tree else {
                 return Err(lost("the definition of a view"));
-            }
+            };
             known(&tree)?;
             let mut rewriter = Rewriter {
                 classified: self.classified,
@@ -87,8 +87,12 @@ impl<'a> Rewriter<'a> {
                 tenant_parameters: std::mem::take(&mut self.tenant_parameters),
                 ctes: Vec::new(),
                 views,
+                plain: Vec::new(),
             };
+            let grouped = rewriter.grouped_tables(select);
+            rewriter.plain = grouped.iter().map(|table| table.location).collect();
             rewriter.statement(&tree)?;
+            rewriter.filter_grouped(select, &grouped);
             self.tenant_parameters = rewriter.tenant_parameters;
             self.views.bytes = rewriter.views.bytes;
             let edits = rewriter.edits.finish()?;
