@@ -14,6 +14,7 @@
 //! | a view replaced by its definition | `view::view_reference` |
 //! | a sampled table in a fence around the sample | `sample::sampled` |
 //! | a tenant predicate at the end of a condition | `select::condition` |
+//! | a conjunct of a condition in a shield | `shield::shielded` |
 //! | `*` of a table that is not fenced, expanded | `targets::star` |
 //! | the tenant column at the end of GROUP BY | `clauses::added_grouping` |
 //! | the tenant column of an INSERT | `write::insert_columns`, `select::rows`, `targets::targets`, `merge::inserted` |
@@ -46,6 +47,7 @@ mod sample;
 mod scope;
 mod select;
 mod session;
+mod shield;
 mod silent;
 mod syntax;
 mod targets;
