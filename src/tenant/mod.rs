@@ -15,6 +15,7 @@ mod id;
 mod policy;
 mod references;
 mod scope;
+mod view;
 
 pub use classified::{Class, Classified, Closed, Scoped, TenantColumn, WriteHazard};
 pub use id::{InvalidTenantId, KeyMismatch, TenantId, TenantKey, TenantSet, TenantType};
