@@ -1,6 +1,7 @@
 //! The walk over both trees: what it carries, and the comparisons that every part of it uses.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use pg_query::protobuf as pg;
 use pg_query::{Node, NodeEnum};
@@ -83,6 +84,10 @@ pub(super) struct Proof<'a> {
     pub(super) done: BTreeSet<(RelationName, Verb)>,
     /// Which way rows go, if the statement is a COPY.
     pub(super) copying: Option<Copying>,
+    /// How many definitions of views are around this point.
+    pub(super) views: usize,
+    /// The definitions that took the place of views.
+    pub(super) definitions: Vec<Rc<NodeEnum>>,
 }
 
 impl<'a> Proof<'a> {
@@ -107,6 +112,8 @@ impl<'a> Proof<'a> {
             relied: BTreeSet::new(),
             done: BTreeSet::new(),
             copying: None,
+            views: 0,
+            definitions: Vec::new(),
         }
     }
 

@@ -14,15 +14,17 @@
 //!
 //! # Not here
 //! The predicate form of a table ([`super::rewrite`] knows when it is right): here every table that is
-//! read gets a fence. Statements that are not about data.
+//! read gets a fence, but for some of a view's definition (`grouped`). Statements that are not about data.
 
 mod change;
 mod children;
 mod copy;
 mod edits;
 mod from;
+mod grouped;
 mod name;
 mod query;
+mod view;
 mod words;
 
 use std::collections::BTreeSet;
@@ -39,6 +41,7 @@ use crate::sql;
 use crate::tenant::{Classified, Scoped, TenantColumn, TenantType};
 use children::Children;
 use edits::Edits;
+use view::Views;
 use words::Words;
 
 type Rewritten<T> = Result<T, Refusal>;
@@ -107,6 +110,8 @@ pub(super) fn rewrite(
             tenant_parameters: Vec::new(),
             ctes: Vec::new(),
             remedies,
+            views: Views::default(),
+            plain: Vec::new(),
         };
         rewriter.statement(&tree)?;
         let tenant_parameters = rewriter.tenant_parameters;
@@ -297,6 +302,9 @@ struct Rewriter<'a> {
     ctes: Vec<Cte>,
     /// What to do about conditions that are not silent; here, which columns are masked.
     remedies: &'a BTreeSet<Remedy>,
+    views: Views,
+    /// Where the names of the tables stand that get no fence.
+    plain: Vec<i32>,
 }
 
 impl Rewriter<'_> {
