@@ -7,10 +7,14 @@ pub enum TransactionCommand {
     Begin,
     /// `COMMIT`, `END`
     Commit,
+    /// `COMMIT AND CHAIN`: the next block begins at once.
+    CommitAndChain,
     /// `RELEASE SAVEPOINT`
     Release,
     /// `ROLLBACK`, `ABORT`
     Rollback,
+    /// `ROLLBACK AND CHAIN`: the next block begins at once.
+    RollbackAndChain,
     /// `ROLLBACK TO SAVEPOINT`
     RollbackTo,
     /// `SAVEPOINT`
@@ -29,10 +33,18 @@ pub enum SetScope {
 /// What the session layer has to know of a statement, beyond sending it.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Kind {
-    /// It clears the server's session: `DISCARD`, `RESET ALL`. Only database tenants may.
+    /// `SET SESSION CHARACTERISTICS`: parameters, each with its value as `SHOW` would take it.
+    Characteristics(Vec<(String, String)>),
+    /// It clears the server's session: `DISCARD ALL`; for database tenants any DISCARD and `RESET ALL`.
     ClearsSession,
+    /// `CLOSE name`, or `CLOSE ALL` where there is no name.
+    CloseCursor(Option<String>),
+    /// It works on a cursor that ends with the transaction: DECLARE, FETCH, MOVE, WHERE CURRENT OF.
+    Cursor,
     /// A query or a change of data: nothing.
     Data,
+    /// `DECLARE name CURSOR WITH HOLD`: the cursor outlives the transaction.
+    Hold(String),
     /// It leaves something in the server's session (a temporary table, a listener, a prepared
     /// statement, an advisory lock), so that the connection must stay with this client. Only
     /// database tenants may.
@@ -42,6 +54,8 @@ pub enum Kind {
         /// The parameter's name, in lower case.
         variable: String,
     },
+    /// `RESET ALL`
+    ResetAll,
     /// `SET name TO value`, of a parameter that clients may change.
     Set {
         /// For how long.
@@ -60,4 +74,6 @@ pub enum Kind {
     },
     /// Transaction control.
     Transaction(TransactionCommand),
+    /// `TRUNCATE`, which is sent as DELETE.
+    Truncate,
 }

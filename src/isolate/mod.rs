@@ -8,6 +8,7 @@
 //! 2. Nothing here holds a tenant's key: a result serves every tenant of the same catalog. An admin's is
 //!    made under the scope of a grant, bears its keys, and serves nobody else.
 
+mod carrier;
 mod gram;
 pub mod kind;
 pub mod refusal;
@@ -21,6 +22,7 @@ use crate::catalog::Oid;
 use crate::sql::{self, Lexemes, ReadError};
 use crate::tenant::Classified;
 use crate::verify::{Claim, Reach, VerifiedStatement, gate, syntax_error, verify};
+use gram::Route;
 pub use kind::{Kind, SetScope, TransactionCommand};
 use refusal::{Reason, Refusal};
 use template::{Reading, Template};
@@ -132,6 +134,12 @@ impl Source<'_> {
     fn prepare(&self, lexemes: Lexemes) -> Result<Prepared, Refusal> {
         let (start, end) = lexemes.range();
         let text = self.message.get(start..end).unwrap_or_default();
+        let costs = self.classified.policy().explain_costs;
+        match gram::route(text, costs)? {
+            Route::Carrier(carrier) => return self.carrying(&lexemes, &carrier),
+            Route::Command => return self.splice(start..end),
+            Route::Data => {}
+        }
         let parameters = self.declared_types.len();
         let prepared = sql::read(lexemes)
             .map_err(|error| unread(error, self.message))
@@ -150,8 +158,8 @@ impl Source<'_> {
         let offset = range.start;
         let original = self.message.get(range).unwrap_or_default().to_owned();
         let parameters = self.declared_types.len();
-        let (template, edits) =
-            gram::rewrite(&original, parameters, self.classified).map_err(|mut refusal| {
+        let (template, edits, kind) = gram::rewrite(&original, parameters, self.classified)
+            .map_err(|mut refusal| {
                 refusal.position = refusal.position.map(|at| at + offset);
                 refusal
             })?;
@@ -159,7 +167,7 @@ impl Source<'_> {
             original,
             offset,
             reading: Reading::Spliced { edits },
-            kind: Kind::Data,
+            kind,
             template,
         })
     }
@@ -303,7 +311,8 @@ impl Source<'_> {
             Err(refusal) => refusal,
         };
         let is_first = matches!(prepared.reading, Reading::Parsed { .. });
-        if !is_first || prepared.kind != Kind::Data || again(&first.reason) == Again::No {
+        let has_second = matches!(prepared.kind, Kind::Cursor | Kind::Data | Kind::Hold(_));
+        if !is_first || !has_second || again(&first.reason) == Again::No {
             return Err(first);
         }
         let second = self

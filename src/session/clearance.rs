@@ -176,11 +176,16 @@ impl Session {
                         .to_ascii_lowercase()
                         .contains("write")
                 }
+                Kind::Characteristics(_) | Kind::ResetAll => true,
                 Kind::ClearsSession
+                | Kind::CloseCursor(_)
+                | Kind::Cursor
                 | Kind::Data
+                | Kind::Hold(_)
                 | Kind::Pins
                 | Kind::Show { .. }
-                | Kind::Transaction(_) => false,
+                | Kind::Transaction(_)
+                | Kind::Truncate => false,
             };
             if writes {
                 return Err(ErrorReport::error(

@@ -11,7 +11,7 @@ use super::expected::{Asker, Reply, Undo};
 use super::housekeeping::Housekeeping;
 use super::record::Refused;
 use super::statements::ClientStatement;
-use super::{Attached, Condition, Ending, Session, Stage};
+use super::{Attached, Clearing, Condition, Ending, Session, Stage};
 use crate::catalog::Oid;
 use crate::isolate::Kind;
 use crate::isolate::refusal::Refusal;
@@ -84,6 +84,9 @@ impl Session {
             | FrontendMessage::Parse { .. }
             | FrontendMessage::Query(_) => {}
         }
+        if self.waits_for_clearing(&message) {
+            return Step::Wait(message);
+        }
         if let Some(step) = self.step_fan(&message) {
             return step;
         }
@@ -118,6 +121,18 @@ impl Session {
             Err(failure) => self.fail(&message, &failure),
         }
         Step::Done
+    }
+
+    /// Whether a DISCARD ALL has to be over first.
+    fn waits_for_clearing(&mut self, message: &FrontendMessage) -> bool {
+        let Some(server) = &mut self.server else {
+            return false;
+        };
+        if server.clearing == Clearing::Sent && *message != FrontendMessage::Flush {
+            server.out.flush();
+            server.clearing = Clearing::Flushed;
+        }
+        server.clearing != Clearing::No && *message != FrontendMessage::Flush
     }
 
     /// An empty text is answered without a server, and so is a Parse of what a server has parsed
@@ -529,10 +544,17 @@ fn prepare(server: &mut Attached, plan: &Arc<Plan>, asker: Asker, undo: Option<U
 /// What was prepared under other settings has to be prepared again.
 fn note_settings(server: &mut Attached, plan: &Plan) {
     let keeps = |kind: &Kind| match kind {
-        Kind::Data | Kind::Show { .. } => true,
-        Kind::ClearsSession
+        Kind::CloseCursor(_)
+        | Kind::Cursor
+        | Kind::Data
+        | Kind::Hold(_)
+        | Kind::Show { .. }
+        | Kind::Truncate => true,
+        Kind::Characteristics(_)
+        | Kind::ClearsSession
         | Kind::Pins
         | Kind::Reset { .. }
+        | Kind::ResetAll
         | Kind::Set { .. }
         | Kind::SetTransaction
         | Kind::Transaction(_) => false,
@@ -551,6 +573,16 @@ fn note_use<'a>(server: &mut Attached, effects: impl IntoIterator<Item = &'a Eff
         if *effect == Effect::Pin {
             server.stage = Stage::Pinned;
             server.condition = Condition::Broken;
+        }
+        if *effect == Effect::Clear {
+            server.clearing = Clearing::Sent;
+        }
+        if let Effect::Hold(cursor) = effect {
+            server.held.insert(cursor.clone());
+        }
+        let leaves_more = matches!(effect, Effect::Hold(_));
+        if leaves_more && server.condition == Condition::Clean {
+            server.condition = Condition::Used;
         }
         if effect.changes_variables() && server.condition == Condition::Clean {
             server.condition = Condition::Used;

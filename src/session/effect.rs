@@ -9,12 +9,18 @@ use crate::isolate::{Isolated, Kind, SetScope, TransactionCommand};
 pub enum Effect {
     /// A transaction block begins.
     Begin,
+    /// The next transaction block begins where this one ended, one way or the other: the command tag tells.
+    Chain,
     /// The session is as new: variables, prepared statements, all.
     Clear,
+    /// A cursor is gone, or all are.
+    CloseCursor(Option<String>),
     /// The transaction block ends, one way or the other: the command tag tells.
     Commit,
     /// A setting of the application's own was made for the transaction; its name stays.
     Custom(String),
+    /// A cursor was made that outlives the transaction.
+    Hold(String),
     /// Nothing.
     None,
     /// The server connection holds something of this client's.
@@ -23,6 +29,8 @@ pub enum Effect {
     Release(String),
     /// A variable has its default again.
     Reset(String),
+    /// All variables have their defaults again.
+    ResetAll,
     /// The transaction block has ended and was undone.
     Rollback,
     /// What came after a savepoint was undone.
@@ -31,15 +39,24 @@ pub enum Effect {
     Savepoint(String),
     /// A variable was set.
     Set(String, String),
+    /// Several variables were set.
+    SetAll(Vec<(String, String)>),
     /// A variable that Tenantry reads itself was set for the transaction.
     SetLocal(String, String),
+    /// Tables were emptied, by DELETE.
+    Truncate,
 }
 
 impl Effect {
     /// What this statement will have changed.
     pub fn of(statement: &Isolated) -> Self {
         match &statement.kind {
-            Kind::Data | Kind::SetTransaction | Kind::Show { .. } => Self::None,
+            Kind::Characteristics(values) => Self::SetAll(values.clone()),
+            Kind::CloseCursor(name) => Self::CloseCursor(name.clone()),
+            Kind::Cursor | Kind::Data | Kind::SetTransaction | Kind::Show { .. } => Self::None,
+            Kind::Hold(cursor) => Self::Hold(cursor.clone()),
+            Kind::ResetAll => Self::ResetAll,
+            Kind::Truncate => Self::Truncate,
             Kind::ClearsSession => Self::Clear,
             Kind::Pins => Self::Pin,
             Kind::Reset { variable } => Self::Reset(variable.clone()),
@@ -66,6 +83,9 @@ impl Effect {
                 match command {
                     TransactionCommand::Begin => Self::Begin,
                     TransactionCommand::Commit => Self::Commit,
+                    TransactionCommand::CommitAndChain | TransactionCommand::RollbackAndChain => {
+                        Self::Chain
+                    }
                     TransactionCommand::Release => Self::Release(name()),
                     TransactionCommand::Rollback => Self::Rollback,
                     TransactionCommand::RollbackTo => Self::RollbackTo(name()),
@@ -78,17 +98,50 @@ impl Effect {
     /// Whether the server connection's variables change outside of what a rollback undoes.
     pub fn changes_variables(&self) -> bool {
         match self {
-            Self::Clear | Self::Custom(_) | Self::Reset(_) | Self::Set(..) | Self::SetLocal(..) => {
-                true
-            }
+            Self::Clear
+            | Self::Custom(_)
+            | Self::Reset(_)
+            | Self::ResetAll
+            | Self::Set(..)
+            | Self::SetAll(_)
+            | Self::SetLocal(..) => true,
             Self::Begin
+            | Self::Chain
+            | Self::CloseCursor(_)
             | Self::Commit
+            | Self::Hold(_)
             | Self::None
             | Self::Pin
             | Self::Release(_)
             | Self::Rollback
             | Self::RollbackTo(_)
-            | Self::Savepoint(_) => false,
+            | Self::Savepoint(_)
+            | Self::Truncate => false,
+        }
+    }
+
+    /// The command tag that the client is told, where it is not the server's.
+    pub(super) fn tag(&self) -> Option<&'static str> {
+        match self {
+            Self::Truncate => Some("TRUNCATE TABLE"),
+            Self::Begin
+            | Self::Chain
+            | Self::Clear
+            | Self::CloseCursor(_)
+            | Self::Commit
+            | Self::Custom(_)
+            | Self::Hold(_)
+            | Self::None
+            | Self::Pin
+            | Self::Release(_)
+            | Self::Reset(_)
+            | Self::ResetAll
+            | Self::Rollback
+            | Self::RollbackTo(_)
+            | Self::Savepoint(_)
+            | Self::Set(..)
+            | Self::SetAll(_)
+            | Self::SetLocal(..) => None,
         }
     }
 }

@@ -543,11 +543,17 @@ pub(super) fn own_variable(plan: &Plan) -> Option<&Kind> {
             scope: SetScope::Local | SetScope::Session,
             ..
         } => variable,
-        Kind::ClearsSession
+        Kind::Characteristics(_)
+        | Kind::ClearsSession
+        | Kind::CloseCursor(_)
+        | Kind::Cursor
         | Kind::Data
+        | Kind::Hold(_)
         | Kind::Pins
+        | Kind::ResetAll
         | Kind::SetTransaction
-        | Kind::Transaction(_) => return None,
+        | Kind::Transaction(_)
+        | Kind::Truncate => return None,
     };
     variable
         .starts_with(super::variables::OWN_PREFIX)

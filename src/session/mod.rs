@@ -36,7 +36,7 @@ mod tests;
 mod variables;
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -97,6 +97,22 @@ struct Attached {
     /// The statements that were prepared for this client in its present transaction, under settings
     /// that have not changed since.
     fresh: HashSet<StatementId>,
+    /// The cursors WITH HOLD that there may be: as long as there are any it stays with this client.
+    held: BTreeSet<String>,
+    /// Whether everything that the session had on it is about to go.
+    clearing: Clearing,
+}
+
+/// How far a DISCARD ALL is. What follows it is sent when it is over: to a connection on which nothing
+/// is prepared, and none of the client's variables set.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Clearing {
+    /// There is none, or it is over.
+    No,
+    /// It was sent.
+    Sent,
+    /// It was sent, and the answer is called for.
+    Flushed,
 }
 
 /// How far the work of a server connection is.
@@ -295,6 +311,8 @@ impl Session {
             condition: Condition::Clean,
             stage: Stage::Working,
             fresh: HashSet::new(),
+            held: BTreeSet::new(),
+            clearing: Clearing::No,
         };
         let mut tasks = Vec::new();
         let last = server.state.last_session;

@@ -4,11 +4,12 @@ use bytes::BytesMut;
 
 use super::effect::Effect;
 use super::expected::{Asker, Reply, Undo, undo_prepared};
-use super::{Condition, Session, Stage};
+use super::{Clearing, Condition, Session, Stage};
 use crate::bypass::GrantEnd;
 use crate::protocol::Violation;
 use crate::protocol::backend::{
-    TransactionStatus, is_readable, read_parameter_status, shorter_parameter_description,
+    TransactionStatus, command_complete, is_readable, read_parameter_status,
+    shorter_parameter_description,
 };
 use crate::protocol::error_response::{ErrorReport, ServerReport, visible};
 use crate::protocol::frame::{HEADER_BYTES, Header, SERVER_BYTES_MAX, header};
@@ -194,6 +195,7 @@ impl Session {
         let Some(server) = &mut self.server else {
             return Err(Violation::ServerTag(tag));
         };
+        let of_execute = matches!(server.expected.front(), Some(Reply::Execute(_)));
         let effect = match server.expected.front() {
             Some(Reply::Housekeeping) => return Ok(Bytes::Dropped),
             Some(Reply::Query { effects, .. }) if tag != b's' => {
@@ -213,30 +215,52 @@ impl Session {
             }
         }
         if effect == Effect::Clear {
-            // What was prepared is gone with the rest; the connection is not worth keeping.
+            // What was prepared is gone with the rest.
             server.state.prepared = super::statements::Prepared::default();
-            server.condition = Condition::Broken;
+            server.fresh.clear();
+            server.held.clear();
             server.stage = Stage::Working;
             self.statements.clear();
         }
+        match &effect {
+            Effect::CloseCursor(None) => server.held.clear(),
+            Effect::CloseCursor(Some(name)) => {
+                server.held.remove(name);
+            }
+            _ => {}
+        }
+        if of_execute {
+            server.clearing = Clearing::No;
+        }
         self.variables.completed(&effect, body);
         self.note_grant(match effect {
-            Effect::Clear | Effect::Reset(_) | Effect::Set(..) | Effect::SetLocal(..) => {
-                GrantEnd::Reset
-            }
+            Effect::Clear
+            | Effect::Reset(_)
+            | Effect::ResetAll
+            | Effect::Set(..)
+            | Effect::SetAll(_)
+            | Effect::SetLocal(..) => GrantEnd::Reset,
             Effect::Begin
+            | Effect::Chain
+            | Effect::CloseCursor(_)
             | Effect::Commit
             | Effect::Custom(_)
+            | Effect::Hold(_)
             | Effect::None
             | Effect::Pin
             | Effect::Release(_)
             | Effect::Rollback
             | Effect::RollbackTo(_)
-            | Effect::Savepoint(_) => GrantEnd::TransactionEnd,
+            | Effect::Savepoint(_)
+            | Effect::Truncate => GrantEnd::TransactionEnd,
         });
         let is_cut = self.hatch.as_ref().is_some_and(|hatch| hatch.is_cut());
         if is_cut && execute {
             self.end_cut_execute();
+        }
+        if let (b'C', false, Some(tag)) = (tag, is_cut, effect.tag()) {
+            command_complete(self.to_client.buffer(), tag);
+            return Ok(Bytes::Dropped);
         }
         // A Query is still to be followed by ReadyForQuery, in the place of which the error comes.
         Ok(if is_cut {
@@ -326,6 +350,7 @@ impl Session {
             self.ending = Some(super::Ending::Fatal);
             return Ok(Bytes::Dropped);
         }
+        server.clearing = Clearing::No;
         if is_stale(&report) {
             server.condition = Condition::Broken;
         }
@@ -434,9 +459,13 @@ impl Session {
         let Some(server) = &mut self.server else {
             return Err(Violation::ServerTag(b'Z'));
         };
+        server.clearing = Clearing::No;
         if status == TransactionStatus::Idle {
             self.portals.clear();
-            if server.expected.is_empty() && server.stage == Stage::Working {
+            if server.expected.is_empty()
+                && server.held.is_empty()
+                && server.stage == Stage::Working
+            {
                 server.stage = Stage::Finished;
             }
         }

@@ -143,7 +143,11 @@ impl Variables {
     /// A statement has completed with this command tag.
     pub fn completed(&mut self, effect: &Effect, tag: &[u8]) {
         match effect {
-            Effect::None | Effect::Pin => {}
+            Effect::CloseCursor(_)
+            | Effect::Hold(_)
+            | Effect::None
+            | Effect::Pin
+            | Effect::Truncate => {}
             Effect::Clear => {
                 self.current.clone_from(&self.initial);
                 self.local.clear();
@@ -151,6 +155,19 @@ impl Variables {
             Effect::Begin => self.block = Block::Open,
             Effect::Commit if tag.starts_with(b"COMMIT") => self.commit(),
             Effect::Commit | Effect::Rollback => self.roll_back(),
+            Effect::Chain => {
+                if tag.starts_with(b"COMMIT") {
+                    self.commit();
+                } else {
+                    self.roll_back();
+                }
+                self.block = Block::Open;
+            }
+            Effect::ResetAll => {
+                self.current.clone_from(&self.initial);
+                self.local.clear();
+            }
+            Effect::SetAll(values) => self.current.extend(values.iter().cloned()),
             Effect::Custom(name) => {
                 self.custom.insert(name.clone());
             }
@@ -266,6 +283,9 @@ mod tests {
                 "commit" => (Effect::Commit, b"COMMIT"),
                 "failed-commit" => (Effect::Commit, b"ROLLBACK"),
                 "rollback" => (Effect::Rollback, b"ROLLBACK"),
+                "chain" => (Effect::Chain, b"COMMIT"),
+                "failed-chain" => (Effect::Chain, b"ROLLBACK"),
+                "reset-all" => (Effect::ResetAll, b"RESET"),
                 "savepoint" => (Effect::Savepoint(name), b"SAVEPOINT"),
                 "back" => (Effect::RollbackTo(name), b"ROLLBACK"),
                 "release" => (Effect::Release(name), b"RELEASE"),
@@ -308,6 +328,12 @@ mod tests {
                 "0",
             ),
             ("x=1 I reset", "0"),
+            ("x=1 I reset-all", "0"),
+            ("x=1 I begin reset-all rollback", "1"),
+            ("begin x=1 chain x=2 rollback I", "1"),
+            ("begin x=1 chain E T rollback I", "1"),
+            ("begin x=1 E failed-chain x=2 commit I", "2"),
+            ("begin x=1 E failed-chain rollback I", "0"),
             // Outside a block it has no effect; in one it ends with it, and a savepoint undoes it.
             ("local=1 I", "0"),
             ("begin T local=1", "1"),

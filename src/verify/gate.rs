@@ -14,10 +14,10 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use pg_query::protobuf::{
-    CopyStmt, RangeVar, ScanToken, Token, TransactionStmt, TransactionStmtKind, VariableSetKind,
-    VariableSetStmt,
+    CopyStmt, DiscardMode, RangeVar, ScanToken, Token, TransactionStmt, TransactionStmtKind,
+    VariableSetKind, VariableSetStmt,
 };
-use pg_query::{NodeEnum, ParserOptions};
+use pg_query::{Node, NodeEnum, ParserOptions};
 
 use super::{VerifiedStatement, called};
 use crate::isolate::kind::{Kind, SetScope, TransactionCommand};
@@ -300,7 +300,11 @@ fn classify(node: &NodeEnum, words: &Words<'_>, reach: Reach) -> Result<Kind, Re
             variable: statement.name.clone(),
         },
         NodeEnum::CopyStmt(statement) => copy(statement)?,
-        NodeEnum::DiscardStmt(_) => Kind::ClearsSession,
+        NodeEnum::DiscardStmt(statement) => match DiscardMode::try_from(statement.target) {
+            Ok(DiscardMode::DiscardPlans | DiscardMode::DiscardSequences) => Kind::Data,
+            Ok(DiscardMode::DiscardTemp) => Kind::Pins,
+            Ok(DiscardMode::DiscardAll | DiscardMode::Undefined) | Err(_) => Kind::ClearsSession,
+        },
         _ => command(node, reach)?,
     };
     let role = words.says(&["set_config"]) && reach == Reach::BorrowedRole;
@@ -363,7 +367,6 @@ fn command(node: &NodeEnum, reach: Reach) -> Result<Kind, Reason> {
         | NodeEnum::MergeStmt(_)
         | NodeEnum::ExplainStmt(_)
         | NodeEnum::FetchStmt(_)
-        | NodeEnum::ClosePortalStmt(_)
         | NodeEnum::TruncateStmt(_)
         | NodeEnum::LockStmt(_)
         | NodeEnum::NotifyStmt(_)
@@ -393,11 +396,15 @@ fn command(node: &NodeEnum, reach: Reach) -> Result<Kind, Reason> {
         NodeEnum::CreateTableAsStmt(statement) => {
             lasting(statement.into.as_ref().and_then(|into| into.rel.as_ref()))
         }
-        NodeEnum::DeclareCursorStmt(statement) if statement.options & CURSOR_OPT_HOLD == 0 => {
-            Kind::Data
+        NodeEnum::ClosePortalStmt(statement) => {
+            let name = Some(statement.portalname.clone());
+            Kind::CloseCursor(name.filter(|name| !name.is_empty()))
         }
-        NodeEnum::DeclareCursorStmt(_)
-        | NodeEnum::PrepareStmt(_)
+        NodeEnum::DeclareCursorStmt(statement) if statement.options & CURSOR_OPT_HOLD == 0 => {
+            Kind::Cursor
+        }
+        NodeEnum::DeclareCursorStmt(statement) => Kind::Hold(statement.portalname.clone()),
+        NodeEnum::PrepareStmt(_)
         | NodeEnum::ExecuteStmt(_)
         | NodeEnum::DeallocateStmt(_)
         | NodeEnum::ListenStmt(_)
@@ -441,7 +448,13 @@ fn transaction(statement: &TransactionStmt) -> Result<Kind, Reason> {
         TransactionStmtKind::TransStmtBegin | TransactionStmtKind::TransStmtStart => {
             TransactionCommand::Begin
         }
+        TransactionStmtKind::TransStmtCommit if statement.chain => {
+            TransactionCommand::CommitAndChain
+        }
         TransactionStmtKind::TransStmtCommit => TransactionCommand::Commit,
+        TransactionStmtKind::TransStmtRollback if statement.chain => {
+            TransactionCommand::RollbackAndChain
+        }
         TransactionStmtKind::TransStmtRollback => TransactionCommand::Rollback,
         TransactionStmtKind::TransStmtSavepoint => TransactionCommand::Savepoint,
         TransactionStmtKind::TransStmtRelease => TransactionCommand::Release,
@@ -474,6 +487,26 @@ fn variable_reason(name: &str) -> Option<Reason> {
     })
 }
 
+fn other_form() -> Reason {
+    Reason::ConstructNotSupported {
+        construct: "this form of SET".to_owned(),
+    }
+}
+
+/// The default that a transaction mode sets, and its value.
+fn characteristic(mode: &Node) -> Option<(String, String)> {
+    let Some(NodeEnum::DefElem(mode)) = &mode.node else {
+        return None;
+    };
+    let value = super::session::constant(mode.arg.as_deref()?)?;
+    let value = match value.as_str() {
+        "0" => "off".to_owned(),
+        "1" => "on".to_owned(),
+        _ => value,
+    };
+    Some((format!("default_{}", mode.defname), value))
+}
+
 fn variable(statement: &VariableSetStmt, words: &Words<'_>) -> Result<Kind, Reason> {
     let name = statement.name.to_ascii_lowercase();
     let utf8 = name == "client_encoding" && says_utf8(words);
@@ -494,13 +527,15 @@ fn variable(statement: &VariableSetStmt, words: &Words<'_>) -> Result<Kind, Reas
         VariableSetKind::VarSetDefault | VariableSetKind::VarReset => {
             Ok(Kind::Reset { variable: name })
         }
-        VariableSetKind::VarResetAll => Ok(Kind::ClearsSession),
+        VariableSetKind::VarResetAll => Ok(Kind::ResetAll),
         VariableSetKind::VarSetMulti if name == "transaction" => Ok(Kind::SetTransaction),
+        VariableSetKind::VarSetMulti if name == "session characteristics" => {
+            let values: Option<_> = statement.args.iter().map(characteristic).collect();
+            values.map(Kind::Characteristics).ok_or_else(other_form)
+        }
         VariableSetKind::VarSetMulti
         | VariableSetKind::VarSetCurrent
-        | VariableSetKind::Undefined => Err(Reason::ConstructNotSupported {
-            construct: "this form of SET".to_owned(),
-        }),
+        | VariableSetKind::Undefined => Err(other_form()),
     }
 }
 

@@ -18,6 +18,8 @@
 //! | the tenant column of an INSERT | `write::insert_columns`, `select::rows`, `targets::targets`, `merge::inserted` |
 //! | the tenant column of a conflict target | `write::inference` |
 //! | the value for the tenant column under a scope, checked | `owner::checked_owner` |
+//! | COSTS OFF at the end of EXPLAIN's options | `command::explain` |
+//! | TRUNCATE as DELETE | `command::truncate` |
 //!
 //! # Invariants
 //! 1. This module imports neither `sql` nor the rewriting half of `isolate`, and calls none of their
@@ -28,6 +30,7 @@
 mod bare;
 mod called;
 mod clauses;
+mod command;
 mod comparison;
 mod constants;
 mod expression;

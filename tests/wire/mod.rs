@@ -4,6 +4,7 @@
 //! server connections, `sessions`; what becomes of shared tables' hidden column, `shared`; what faults
 //! do, `faults`; what admins may do, a transcript in `tests/wire/hatch`.
 
+mod commands;
 mod faults;
 mod gate;
 mod hatch;
@@ -19,6 +20,7 @@ use libtest_mimic::Trial;
 /// The trials.
 pub fn trials() -> Vec<Trial> {
     [
+        commands::trials(),
         messages::trials(),
         sessions::trials(),
         settings::trials(),

@@ -189,7 +189,7 @@ fn other_database(table: &pg::RangeVar) -> Reason {
 }
 
 /// A relation's full name.
-fn qualified(name: &RelationName) -> String {
+pub(super) fn qualified(name: &RelationName) -> String {
     format!("{}.{}", sql::quote(&name.schema), sql::quote(&name.name))
 }
 

@@ -14,10 +14,11 @@
 //!
 //! # Not here
 //! The predicate form of a table ([`super::rewrite`] knows when it is right): here every table that is
-//! read gets a fence. Statements that are not about data.
+//! read gets a fence. SET, RESET and SHOW of single variables.
 
 mod change;
 mod children;
+mod command;
 mod edits;
 mod from;
 mod name;
@@ -30,6 +31,7 @@ use pg_query::protobuf as pg;
 use pg_query::protobuf::Token;
 use pg_query::{Node, NodeEnum};
 
+use crate::isolate::kind::Kind;
 use crate::isolate::refusal::{Reason, Refusal};
 use crate::isolate::template::{Edit, Slot, SlotType, Template};
 use crate::sql;
@@ -66,20 +68,47 @@ fn too_large(what: &'static str, limit: usize) -> Refusal {
     Reason::TooLarge { what, limit }.into()
 }
 
-/// Rewrites one statement about data.
+/// What stands before the statement that another one carries.
+#[derive(Debug)]
+pub(super) struct Carrier {
+    /// How many words it has.
+    pub(super) words: usize,
+    /// Where the carried statement begins, in bytes.
+    pub(super) bytes: usize,
+    /// The words as they are written.
+    pub(super) written: String,
+    /// What is sent.
+    pub(super) sent: String,
+    /// What the session has to know of the whole.
+    pub(super) kind: Kind,
+}
+
+/// How a statement is to be read.
+#[derive(Debug)]
+pub(super) enum Route {
+    /// It carries another one.
+    Carrier(Carrier),
+    /// It is a command, which only PostgreSQL's own tree tells all about.
+    Command,
+    /// In either way.
+    Data,
+}
+
+/// How a statement is to be read. `costs` says whether EXPLAIN may show estimates.
+pub(super) fn route(statement: &str, costs: bool) -> Rewritten<Route> {
+    command::route(statement, costs)
+}
+
+/// Rewrites one statement.
 pub(super) fn rewrite(
     statement: &str,
     declared_types: usize,
     classified: &Classified,
-) -> Rewritten<(Template, Vec<Edit>)> {
+) -> Rewritten<(Template, Vec<Edit>, Kind)> {
     let words = Words::of(statement)?;
     let stack = STACK_BASE + words.nesting()? * STACK_PER_LEVEL;
     stacker::maybe_grow(stack, stack, || {
         let tree = parse(statement)?;
-        if !is_about_data(&tree) {
-            return Err(lost("a statement about data"));
-        }
-        known(&tree)?;
         let client_parameters = client_parameters(&words, declared_types)?;
         let mut rewriter = Rewriter {
             classified,
@@ -88,8 +117,9 @@ pub(super) fn rewrite(
             client_parameters,
             tenant_parameters: Vec::new(),
             ctes: Vec::new(),
+            on_cursor: false,
         };
-        rewriter.statement(&tree)?;
+        let kind = rewriter.command(&tree)?;
         let tenant_parameters = rewriter.tenant_parameters;
         let edits = rewriter.edits.finish()?;
         let text = edits::splice(&words, &edits, 0..words.len())?;
@@ -100,19 +130,8 @@ pub(super) fn rewrite(
             tenant_parameters,
             slots,
         };
-        Ok((template, edits))
+        Ok((template, edits, kind))
     })
-}
-
-fn is_about_data(statement: &NodeEnum) -> bool {
-    matches!(
-        statement,
-        NodeEnum::SelectStmt(_)
-            | NodeEnum::InsertStmt(_)
-            | NodeEnum::UpdateStmt(_)
-            | NodeEnum::DeleteStmt(_)
-            | NodeEnum::MergeStmt(_)
-    )
 }
 
 /// Refuses a statement that holds a kind of node that is not known, before any name is looked at.
@@ -271,6 +290,8 @@ struct Rewriter<'a> {
     tenant_parameters: Vec<SlotType>,
     /// The common table expressions that can be seen; a later one hides an earlier one.
     ctes: Vec<Cte>,
+    /// Whether the row that a cursor stands on is changed.
+    on_cursor: bool,
 }
 
 impl Rewriter<'_> {
