@@ -134,7 +134,7 @@ impl Source<'_> {
     fn prepare(&self, lexemes: Lexemes) -> Result<Prepared, Refusal> {
         let (start, end) = lexemes.range();
         let text = self.message.get(start..end).unwrap_or_default();
-        let costs = self.classified.policy().explain_costs;
+        let costs = self.classified.policy().costs();
         match gram::route(text, costs)? {
             Route::Carrier(carrier) => return self.carrying(&lexemes, &carrier),
             Route::Command => return self.splice(start..end),

@@ -577,9 +577,6 @@ fn note_use<'a>(server: &mut Attached, effects: impl IntoIterator<Item = &'a Eff
         if *effect == Effect::Clear {
             server.clearing = Clearing::Sent;
         }
-        if let Effect::Hold(cursor) = effect {
-            server.held.insert(cursor.clone());
-        }
         let leaves_more = matches!(effect, Effect::Hold(_));
         if leaves_more && server.condition == Condition::Clean {
             server.condition = Condition::Used;

@@ -20,6 +20,7 @@
 mod admission;
 mod clearance;
 mod client;
+mod cursors;
 mod effect;
 mod expected;
 mod fan;
@@ -36,7 +37,7 @@ mod tests;
 mod variables;
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -57,6 +58,7 @@ use crate::protocol::backend::parameter_status;
 use crate::protocol::error_response::{ErrorReport, OwnValue};
 use crate::protocol::frontend::FrontendMessage;
 use crate::tenant::{Rows, TenantKey};
+use cursors::HeldCursors;
 use expected::ExpectedReplies;
 use hatch::{Hatch, READ_ONLY};
 use statements::ClientStatement;
@@ -98,7 +100,7 @@ struct Attached {
     /// that have not changed since.
     fresh: HashSet<StatementId>,
     /// The cursors WITH HOLD that there may be: as long as there are any it stays with this client.
-    held: BTreeSet<String>,
+    held: HeldCursors,
     /// Whether everything that the session had on it is about to go.
     clearing: Clearing,
 }
@@ -311,7 +313,7 @@ impl Session {
             condition: Condition::Clean,
             stage: Stage::Working,
             fresh: HashSet::new(),
-            held: BTreeSet::new(),
+            held: HeldCursors::default(),
             clearing: Clearing::No,
         };
         let mut tasks = Vec::new();

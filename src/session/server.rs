@@ -218,42 +218,15 @@ impl Session {
             // What was prepared is gone with the rest.
             server.state.prepared = super::statements::Prepared::default();
             server.fresh.clear();
-            server.held.clear();
             server.stage = Stage::Working;
             self.statements.clear();
         }
-        match &effect {
-            Effect::CloseCursor(None) => server.held.clear(),
-            Effect::CloseCursor(Some(name)) => {
-                server.held.remove(name);
-            }
-            _ => {}
-        }
+        server.held.completed(&effect, body);
         if of_execute {
             server.clearing = Clearing::No;
         }
         self.variables.completed(&effect, body);
-        self.note_grant(match effect {
-            Effect::Clear
-            | Effect::Reset(_)
-            | Effect::ResetAll
-            | Effect::Set(..)
-            | Effect::SetAll(_)
-            | Effect::SetLocal(..) => GrantEnd::Reset,
-            Effect::Begin
-            | Effect::Chain
-            | Effect::CloseCursor(_)
-            | Effect::Commit
-            | Effect::Custom(_)
-            | Effect::Hold(_)
-            | Effect::None
-            | Effect::Pin
-            | Effect::Release(_)
-            | Effect::Rollback
-            | Effect::RollbackTo(_)
-            | Effect::Savepoint(_)
-            | Effect::Truncate => GrantEnd::TransactionEnd,
-        });
+        self.note_grant(ends_grant(&effect));
         let is_cut = self.hatch.as_ref().is_some_and(|hatch| hatch.is_cut());
         if is_cut && execute {
             self.end_cut_execute();
@@ -351,6 +324,9 @@ impl Session {
             return Ok(Bytes::Dropped);
         }
         server.clearing = Clearing::No;
+        if !self.variables.in_block() {
+            server.held.rolled_back();
+        }
         if is_stale(&report) {
             server.condition = Condition::Broken;
         }
@@ -447,6 +423,7 @@ impl Session {
             Some(Reply::Sync) => Bytes::Passed,
             _ => return Err(Violation::ServerTag(b'Z')),
         };
+        let undone = self.variables.has_failed();
         self.variables.ready(status);
         self.note_grant(GrantEnd::TransactionEnd);
         if let Some(hatch) = &mut self.hatch {
@@ -461,6 +438,10 @@ impl Session {
         };
         server.clearing = Clearing::No;
         if status == TransactionStatus::Idle {
+            if undone {
+                server.held.rolled_back();
+            }
+            server.held.committed();
             self.portals.clear();
             if server.expected.is_empty()
                 && server.held.is_empty()
@@ -470,6 +451,31 @@ impl Session {
             }
         }
         Ok(bytes)
+    }
+}
+
+/// How a grant ended that a statement has ended.
+fn ends_grant(effect: &Effect) -> GrantEnd {
+    match effect {
+        Effect::Clear
+        | Effect::Reset(_)
+        | Effect::ResetAll
+        | Effect::Set(..)
+        | Effect::SetAll(_)
+        | Effect::SetLocal(..) => GrantEnd::Reset,
+        Effect::Begin
+        | Effect::Chain
+        | Effect::CloseCursor(_)
+        | Effect::Commit
+        | Effect::Custom(_)
+        | Effect::Hold(_)
+        | Effect::None
+        | Effect::Pin
+        | Effect::Release(_)
+        | Effect::Rollback
+        | Effect::RollbackTo(_)
+        | Effect::Savepoint(_)
+        | Effect::Truncate => GrantEnd::TransactionEnd,
     }
 }
 

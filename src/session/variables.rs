@@ -88,6 +88,11 @@ impl Variables {
         self.block != Block::Closed
     }
 
+    /// Whether the transaction block has failed: if nothing else ends it, it is rolled back.
+    pub(super) fn has_failed(&self) -> bool {
+        self.block == Block::Failed
+    }
+
     /// The values that a variable has or that a rollback can bring back.
     pub(super) fn values_of(&self, name: &str) -> BTreeSet<String> {
         self.savepoints
@@ -148,7 +153,7 @@ impl Variables {
             | Effect::None
             | Effect::Pin
             | Effect::Truncate => {}
-            Effect::Clear => {
+            Effect::Clear | Effect::ResetAll => {
                 self.current.clone_from(&self.initial);
                 self.local.clear();
             }
@@ -162,10 +167,6 @@ impl Variables {
                     self.roll_back();
                 }
                 self.block = Block::Open;
-            }
-            Effect::ResetAll => {
-                self.current.clone_from(&self.initial);
-                self.local.clear();
             }
             Effect::SetAll(values) => self.current.extend(values.iter().cloned()),
             Effect::Custom(name) => {

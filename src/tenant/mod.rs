@@ -18,6 +18,6 @@ mod truncate;
 
 pub use classified::{Class, Classified, Closed, Scoped, TenantColumn, WriteHazard};
 pub use id::{InvalidTenantId, KeyMismatch, TenantId, TenantKey, TenantSet, TenantType};
-pub use policy::{Policy, TablePolicy, TrustedTrigger, Unlisted};
+pub use policy::{Costs, Policy, TablePolicy, TrustedTrigger, Unlisted};
 pub use scope::{Rows, Scope, TableSet, Verb};
 pub use truncate::{TruncateHazard, WithChildren};

@@ -14,7 +14,7 @@ use super::proof::{
 use super::session::{constant, identical, not_allowed};
 use crate::catalog::{Relation, RelationKind};
 use crate::isolate::refusal::Reason;
-use crate::tenant::{Class, TruncateHazard, Verb, WithChildren};
+use crate::tenant::{Class, Costs, TruncateHazard, Verb, WithChildren};
 
 /// `AccessShareLock` of lockdefs.h.
 const ACCESS_SHARE_LOCK: i32 = 1;
@@ -40,10 +40,6 @@ const FORMATS: [&str; 4] = ["json", "text", "xml", "yaml"];
 
 impl Proof<'_> {
     /// Compares two commands of the same kind, or the one that stands in for another.
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "every other pair is compared as data, or refused there"
-    )]
     pub(super) fn command(&mut self, original: &NodeEnum, rewritten: &NodeEnum) -> Checked {
         match (original, rewritten) {
             (NodeEnum::ExplainStmt(o), NodeEnum::ExplainStmt(r)) => self.explain(o, r),
@@ -63,12 +59,12 @@ impl Proof<'_> {
 
     fn explain(&mut self, original: &pg::ExplainStmt, rewritten: &pg::ExplainStmt) -> Checked {
         both!(ExplainStmt, original, rewritten, { query, options });
-        let shows_costs = self.classified().policy().explain_costs;
+        let costs = self.classified().policy().costs();
         for option in options.0 {
-            explained(option, shows_costs)?;
+            explained(option, costs)?;
         }
         let kept = match options.1.split_last() {
-            _ if shows_costs => options.1.as_slice(),
+            _ if costs == Costs::Shown => options.1.as_slice(),
             Some((last, kept)) if is_costs_off(last) => kept,
             Some(_) | None => return Err(differs("EXPLAIN without COSTS OFF")),
         };
@@ -304,7 +300,7 @@ fn emptying(with: Option<pg::WithClause>) -> Checked<Vec<pg::DeleteStmt>> {
 }
 
 /// Refuses an option of EXPLAIN that is not known, or needs leave.
-fn explained(option: &Node, shows_costs: bool) -> Checked {
+fn explained(option: &Node, costs: Costs) -> Checked {
     let Some(NodeEnum::DefElem(option)) = &option.node else {
         return Err(unsupported("this option of EXPLAIN"));
     };
@@ -319,7 +315,8 @@ fn explained(option: &Node, shows_costs: bool) -> Checked {
         };
     }
     let is_plain = matches!(value, None | Some(Some(_)));
-    let is_open = PLAIN.contains(&name) || (COSTLY.contains(&name) && (shows_costs || is_off));
+    let is_open =
+        PLAIN.contains(&name) || (COSTLY.contains(&name) && (costs == Costs::Shown || is_off));
     if is_open && is_plain {
         Ok(())
     } else {
@@ -329,6 +326,7 @@ fn explained(option: &Node, shows_costs: bool) -> Checked {
 }
 
 /// The value of an option, in lower case.
+#[expect(clippy::wildcard_enum_match_arm, reason = "no value of an option")]
 fn word(node: &Node) -> Option<String> {
     match node.node.as_ref()? {
         NodeEnum::String(text) => Some(text.sval.to_ascii_lowercase()),
@@ -347,7 +345,7 @@ fn is_costs_off(option: &Node) -> bool {
     option.defname == "costs" && option.defnamespace.is_empty() && value.as_deref() == Some("off")
 }
 
-fn nodes<'n>(pair: Pair<'n, Option<Box<Node>>>) -> Checked<(&'n NodeEnum, &'n NodeEnum)> {
+fn nodes(pair: Pair<'_, Option<Box<Node>>>) -> Checked<(&NodeEnum, &NodeEnum)> {
     let one = pair.0.as_ref().and_then(|node| node.node.as_ref());
     let other = pair.1.as_ref().and_then(|node| node.node.as_ref());
     one.zip(other).ok_or_else(|| differs("a carried statement"))

@@ -14,8 +14,8 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use pg_query::protobuf::{
-    CopyStmt, DiscardMode, RangeVar, ScanToken, Token, TransactionStmt, TransactionStmtKind,
-    VariableSetKind, VariableSetStmt,
+    ClosePortalStmt, CopyStmt, DeclareCursorStmt, DiscardMode, RangeVar, ScanToken, Token,
+    TransactionStmt, TransactionStmtKind, VariableSetKind, VariableSetStmt,
 };
 use pg_query::{Node, NodeEnum, ParserOptions};
 
@@ -396,14 +396,8 @@ fn command(node: &NodeEnum, reach: Reach) -> Result<Kind, Reason> {
         NodeEnum::CreateTableAsStmt(statement) => {
             lasting(statement.into.as_ref().and_then(|into| into.rel.as_ref()))
         }
-        NodeEnum::ClosePortalStmt(statement) => {
-            let name = Some(statement.portalname.clone());
-            Kind::CloseCursor(name.filter(|name| !name.is_empty()))
-        }
-        NodeEnum::DeclareCursorStmt(statement) if statement.options & CURSOR_OPT_HOLD == 0 => {
-            Kind::Cursor
-        }
-        NodeEnum::DeclareCursorStmt(statement) => Kind::Hold(statement.portalname.clone()),
+        NodeEnum::ClosePortalStmt(statement) => closed(statement),
+        NodeEnum::DeclareCursorStmt(statement) => declared(statement),
         NodeEnum::PrepareStmt(_)
         | NodeEnum::ExecuteStmt(_)
         | NodeEnum::DeallocateStmt(_)
@@ -432,6 +426,19 @@ fn command(node: &NodeEnum, reach: Reach) -> Result<Kind, Reason> {
 
 /// `CURSOR_OPT_HOLD` of parsenodes.h.
 const CURSOR_OPT_HOLD: i32 = 0x0020;
+
+fn declared(statement: &DeclareCursorStmt) -> Kind {
+    if statement.options & CURSOR_OPT_HOLD == 0 {
+        Kind::Cursor
+    } else {
+        Kind::Hold(statement.portalname.clone())
+    }
+}
+
+fn closed(statement: &ClosePortalStmt) -> Kind {
+    let name = Some(statement.portalname.clone());
+    Kind::CloseCursor(name.filter(|name| !name.is_empty()))
+}
 
 /// A relation that is made: a temporary one stays in the session.
 fn lasting(relation: Option<&RangeVar>) -> Kind {

@@ -134,7 +134,7 @@ fn commands(node: &NodeEnum, found: &mut Variants) {
                 .last_mut()
                 .and_then(|node| node.node.as_mut())
             {
-                option.defname = "analyze".to_owned();
+                "analyze".clone_into(&mut option.defname);
                 option.arg = None;
             }
         }

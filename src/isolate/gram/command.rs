@@ -15,7 +15,7 @@ use crate::catalog::RelationName;
 use crate::isolate::kind::{Kind, TransactionCommand};
 use crate::isolate::refusal::{Reason, Refusal};
 use crate::sql;
-use crate::tenant::{Class, Scoped};
+use crate::tenant::{Class, Costs, Scoped};
 
 /// The first words of commands that are read on PostgreSQL's own tree only.
 const COMMANDS: [&str; 16] = [
@@ -41,7 +41,7 @@ const COMMANDS: [&str; 16] = [
 const CHARACTERISTICS: [&str; 3] = ["set", "session", "characteristics"];
 
 /// How a statement is to be read. `costs` says whether EXPLAIN may show estimates.
-pub(super) fn route(statement: &str, costs: bool) -> Rewritten<Route> {
+pub(super) fn route(statement: &str, costs: Costs) -> Rewritten<Route> {
     let beginning: Vec<String> = statement
         .split(|c: char| !(c.is_alphanumeric() || c == '_'))
         .filter(|word| !word.is_empty())
@@ -61,7 +61,7 @@ pub(super) fn route(statement: &str, costs: bool) -> Rewritten<Route> {
     Ok(carried_by(&words, costs)?.unwrap_or(Route::Data))
 }
 
-fn carried_by(words: &Words<'_>, costs: bool) -> Rewritten<Option<Route>> {
+fn carried_by(words: &Words<'_>, costs: Costs) -> Rewritten<Option<Route>> {
     let (end, sent, kind) = if words.is(0, Token::Explain) {
         let (end, sent) = explained(words, costs)?;
         (end, sent, Kind::Data)
@@ -107,7 +107,7 @@ fn declared(words: &Words<'_>, end: usize) -> Option<Kind> {
 }
 
 /// `EXPLAIN options`, which always ends with COSTS OFF: estimates count the rows of all tenants.
-fn explained(words: &Words<'_>, costs: bool) -> Rewritten<(usize, String)> {
+fn explained(words: &Words<'_>, costs: Costs) -> Rewritten<(usize, String)> {
     let is_query = |at: usize| match words.kind(at) {
         Some(Token::Select | Token::With | Token::Table | Token::Ascii40) => true,
         Some(Token::Values) => words.is(at + 1, Token::Ascii40),
@@ -115,7 +115,7 @@ fn explained(words: &Words<'_>, costs: bool) -> Rewritten<(usize, String)> {
     };
     if words.is(1, Token::Ascii40) && !is_query(2) {
         let end = words.behind_group(1)?;
-        let text = if costs {
+        let text = if costs == Costs::Shown {
             edits::splice(words, &[], 0..end)?
         } else {
             format!("{}, COSTS OFF)", edits::splice(words, &[], 0..end - 1)?)
@@ -132,7 +132,7 @@ fn explained(words: &Words<'_>, costs: bool) -> Rewritten<(usize, String)> {
         options.push("VERBOSE");
         end += 1;
     }
-    if costs {
+    if costs == Costs::Shown {
         return Ok((end, edits::splice(words, &[], 0..end)?));
     }
     options.push("COSTS OFF");
@@ -161,7 +161,7 @@ impl Rewriter<'_> {
                 })
             }
             NodeEnum::ExplainStmt(explain) => {
-                let costs = self.classified.policy().explain_costs;
+                let costs = self.classified.policy().costs();
                 let (end, sent) = explained(self.words, costs)?;
                 self.edits.replace(0..end, sent);
                 self.carried(explain.query.as_deref())?;
@@ -273,7 +273,8 @@ impl Rewriter<'_> {
                 let message = format!("permission denied for table {}", table.relname);
                 return Err(refuse_at(table.location, as_postgres("42501", message)));
             };
-            let text = self.emptied(&relation.name, scoped, table.inh);
+            let only = if table.inh { "" } else { "ONLY " };
+            let text = self.emptied(&relation.name, scoped, only);
             match deletes.iter().find(|(name, _)| **name == relation.name) {
                 None => deletes.push((&relation.name, text)),
                 Some((_, other)) if *other == text => {}
@@ -295,8 +296,7 @@ impl Rewriter<'_> {
         Ok(Kind::Truncate)
     }
 
-    fn emptied(&mut self, name: &RelationName, scoped: &Scoped, with_children: bool) -> String {
-        let only = if with_children { "" } else { "ONLY " };
+    fn emptied(&mut self, name: &RelationName, scoped: &Scoped, only: &str) -> String {
         let guard = self.predicate(&name.name, scoped);
         format!("DELETE FROM {only}{} WHERE {guard}", qualified(name))
     }

@@ -35,7 +35,7 @@ use crate::isolate::kind::Kind;
 use crate::isolate::refusal::{Reason, Refusal};
 use crate::isolate::template::{Edit, Slot, SlotType, Template};
 use crate::sql;
-use crate::tenant::{Classified, Scoped, TenantColumn, TenantType};
+use crate::tenant::{Classified, Costs, Scoped, TenantColumn, TenantType};
 use children::Children;
 use edits::Edits;
 use words::Words;
@@ -95,7 +95,7 @@ pub(super) enum Route {
 }
 
 /// How a statement is to be read. `costs` says whether EXPLAIN may show estimates.
-pub(super) fn route(statement: &str, costs: bool) -> Rewritten<Route> {
+pub(super) fn route(statement: &str, costs: Costs) -> Rewritten<Route> {
     command::route(statement, costs)
 }
 
