@@ -327,10 +327,6 @@ fn closed_hint(relation: &str, closed: Closed) -> String {
                 "Name its tenant column in policy.toml: [tables.\"{relation}\"] column = \"..\"."
             )
         }
-        Closed::NullableTenantColumn => {
-            "Its tenant column must be NOT NULL: ALTER TABLE .. ALTER COLUMN .. SET NOT NULL."
-                .to_owned()
-        }
         Closed::NotTrusted => format!(
             "After a review, say so in policy.toml: [tables.\"{relation}\"] kind = \"scoped\", \
              trusted = true."
@@ -360,6 +356,7 @@ fn hazard_message(relation: &str, hazard: &WriteHazard) -> String {
         }
         WriteHazard::Code { .. }
         | WriteHazard::ForeignKeyAction { .. }
+        | WriteHazard::ForeignKeyCheck(_)
         | WriteHazard::Rule { .. }
         | WriteHazard::Trigger { .. }
         | WriteHazard::UniqueKey { .. } => {
@@ -380,6 +377,13 @@ fn hazard_hint(hazard: &WriteHazard) -> String {
         } => format!(
             "The foreign key {constraint} on {relation} acts on referring rows: it must pair the \
              tenant columns, and use NO ACTION or CASCADE."
+        ),
+        WriteHazard::ForeignKeyCheck(check) => format!(
+            "The foreign key {} on {relation} would tell of other tenants' rows: {} Or accept that in \
+             policy.toml: [tables.\"{relation}\"] kind = \"scoped\", existence_leak = true.",
+            check.constraint,
+            check.remedy,
+            relation = check.relation,
         ),
         WriteHazard::OutsideGrant {
             constraint,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use crate::catalog::RelationKind;
 use crate::config::{
     Config, Effect, Fault, Isolation, Object, Place, Revision, Tenant, TenantState, Upstream,
 };
@@ -159,6 +160,35 @@ impl Snapshot {
         }
         for warning in &self.config.warnings {
             tracing::warn!("{warning}");
+        }
+        for (upstream, tables) in &self.shared {
+            if let SharedTables::Ready(classified) = tables {
+                warn_of_rows_of_nobody(upstream, classified);
+            }
+        }
+    }
+}
+
+/// Names the tables with rows that may belong to nobody.
+fn warn_of_rows_of_nobody(upstream: &str, classified: &Classified) {
+    for (table, scoped) in classified.scoped() {
+        let relation = classified.catalog().relation(&table.schema, &table.name);
+        let is_table = relation.is_some_and(|relation| match relation.kind {
+            RelationKind::Table | RelationKind::PartitionedTable => true,
+            RelationKind::CompositeType
+            | RelationKind::ForeignTable
+            | RelationKind::Index
+            | RelationKind::MaterializedView
+            | RelationKind::Sequence
+            | RelationKind::View => false,
+        });
+        if is_table && !scoped.not_null {
+            tracing::warn!(
+                upstream,
+                "{table}.{column} may be NULL: such a row belongs to nobody. ALTER TABLE {table} ALTER \
+                 COLUMN {column} SET NOT NULL",
+                column = scoped.column,
+            );
         }
     }
 }

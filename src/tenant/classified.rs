@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::references::{TellingCheck, pairs};
 use super::{Policy, Rows, Scope, TablePolicy, TableSet, TenantType, Unlisted, Verb};
 use crate::catalog::{
     Catalog, CatalogVersion, ForeignKeyAction, Relation, RelationKind, RelationName,
@@ -15,6 +16,8 @@ pub struct Scoped {
     pub column: String,
     /// Its type.
     pub column_type: TenantType,
+    /// Whether it is NOT NULL. A row in which it is NULL belongs to nobody: no test finds it.
+    pub not_null: bool,
 }
 
 /// Why a relation is closed to tenants.
@@ -22,8 +25,6 @@ pub struct Scoped {
 pub enum Closed {
     /// The policy denies it.
     Denied,
-    /// The tenant column may be NULL.
-    NullableTenantColumn,
     /// The policy names a tenant column that the table does not have.
     NoTenantColumn,
     /// A foreign table or a materialized view that the policy does not trust.
@@ -84,6 +85,8 @@ pub enum WriteHazard {
         /// The relation that it is on.
         relation: RelationName,
     },
+    /// A foreign key's check would tell of other tenants' rows.
+    ForeignKeyCheck(Box<TellingCheck>),
     /// A foreign key action would reach a relation that the grant does not name.
     OutsideGrant {
         /// The constraint.
@@ -235,7 +238,7 @@ impl Classified {
         }
     }
 
-    fn class_of_tables(&self, relation: &Relation) -> &Class {
+    pub(super) fn class_of_tables(&self, relation: &Relation) -> &Class {
         self.classes
             .get(&relation.name)
             .unwrap_or(&Class::Refused(Closed::Unclassified))
@@ -288,10 +291,30 @@ impl Classified {
     }
 
     /// Why a write to this relation could reach beyond the tenant, or beyond the scope of a grant; the
-    /// closure over foreign key actions, partitions and children.
+    /// closure over foreign key actions, partitions and children. An UPDATE may set any column.
     pub fn write_hazards(&self, relation: &Relation, verb: Verb) -> Vec<WriteHazard> {
+        let every = relation.columns.iter().map(|column| column.name.as_str());
+        self.hazards_of(relation, verb, &every.collect())
+    }
+
+    /// The same of an UPDATE that sets these columns only.
+    pub fn update_hazards(
+        &self,
+        relation: &Relation,
+        columns: &BTreeSet<&str>,
+    ) -> Vec<WriteHazard> {
+        self.hazards_of(relation, Verb::Update, columns)
+    }
+
+    fn hazards_of(
+        &self,
+        relation: &Relation,
+        verb: Verb,
+        columns: &BTreeSet<&str>,
+    ) -> Vec<WriteHazard> {
         let mut hazards = Vec::new();
-        self.collect_hazards(relation, &mut BTreeSet::new(), &mut hazards);
+        self.collect_hazards((relation, verb), &mut BTreeSet::new(), &mut hazards);
+        hazards.extend(self.telling_checks(relation, verb, columns));
         if let Some(scope) = &self.scope {
             self.collect_outside_grant(relation, verb, (&scope.tables, &mut hazards));
         }
@@ -338,7 +361,7 @@ impl Classified {
 
     fn collect_hazards(
         &self,
-        relation: &Relation,
+        (relation, verb): (&Relation, Verb),
         seen: &mut BTreeSet<RelationName>,
         hazards: &mut Vec<WriteHazard>,
     ) {
@@ -347,7 +370,11 @@ impl Classified {
         }
         self.collect_own_hazards(relation, hazards);
         for child in self.catalog.children(&relation.name) {
-            self.collect_hazards(child, seen, hazards);
+            self.collect_hazards((child, verb), seen, hazards);
+        }
+        // Nothing refers to a row that is new.
+        if verb == Verb::Insert {
+            return;
         }
         for (referring, key) in self.catalog.referring(&relation.name) {
             let acts = |action| match action {
@@ -365,7 +392,7 @@ impl Classified {
                     relation: referring.name.clone(),
                 });
             }
-            self.collect_hazards(referring, seen, hazards);
+            self.collect_hazards((referring, Verb::Update), seen, hazards);
         }
     }
 
@@ -410,11 +437,7 @@ impl Classified {
         let Class::Scoped(scoped) = self.class_of_tables(relation) else {
             return;
         };
-        if let Some(TablePolicy::Scoped {
-            existence_leak: true,
-            ..
-        }) = self.policy.tables.get(&relation.name)
-        {
+        if self.accepts_existence_leak(relation) {
             return;
         }
         for key in &relation.keys {
@@ -427,7 +450,7 @@ impl Classified {
     }
 
     /// Whether there is no row of another tenant.
-    fn owns_all_rows(&self) -> bool {
+    pub(super) fn owns_all_rows(&self) -> bool {
         match self.scope.as_ref().map(|scope| &scope.rows) {
             Some(Rows::All) => true,
             Some(Rows::AsTenant(_) | Rows::Of(_)) | None => false,
@@ -450,18 +473,13 @@ impl Classified {
         let Class::Scoped(theirs) = self.class_of_tables(parent) else {
             return false;
         };
-        let paired = key
-            .columns
-            .iter()
-            .zip(&key.referenced_columns)
-            .any(|(column, referenced)| *column == own.column && *referenced == theirs.column);
         let rewrites = |action| {
             matches!(
                 action,
                 ForeignKeyAction::SetDefault | ForeignKeyAction::SetNull
             )
         };
-        paired && !rewrites(key.on_delete) && !rewrites(key.on_update)
+        pairs(key, own, theirs) && !rewrites(key.on_delete) && !rewrites(key.on_update)
     }
 }
 
@@ -522,7 +540,7 @@ fn classify(catalog: &Catalog, policy: &Policy, relation: &Relation, depth: usiz
                     ..
                 }) => {
                     let column = column.as_ref().unwrap_or(&policy.tenant_column);
-                    by_trusted_column(relation, column)
+                    by_column(catalog, relation, column)
                 }
                 Some(TablePolicy::Shared { .. }) => Class::Shared { writable: false },
                 Some(TablePolicy::Denied) => Class::Refused(Closed::Denied),
@@ -541,9 +559,11 @@ fn classify(catalog: &Catalog, policy: &Policy, relation: &Relation, depth: usiz
             writable: *writable,
         },
         Some(TablePolicy::Via { .. }) => Class::Refused(Closed::Via),
-        Some(TablePolicy::Scoped { column, .. }) => {
-            by_column(relation, column.as_ref().unwrap_or(&policy.tenant_column))
-        }
+        Some(TablePolicy::Scoped { column, .. }) => by_column(
+            catalog,
+            relation,
+            column.as_ref().unwrap_or(&policy.tenant_column),
+        ),
         None => unlisted(catalog, policy, relation, depth),
     }
 }
@@ -559,7 +579,7 @@ fn unlisted(catalog: &Catalog, policy: &Policy, relation: &Relation, depth: usiz
             return Class::Refused(Closed::Unclassified);
         };
         let class = match classify(catalog, policy, parent, depth + 1) {
-            Class::Scoped(scoped) => by_column(relation, &scoped.column),
+            Class::Scoped(scoped) => by_column(catalog, relation, &scoped.column),
             class @ (Class::Refused(_) | Class::Shared { .. }) => class,
         };
         match &inherited {
@@ -573,22 +593,13 @@ fn unlisted(catalog: &Catalog, policy: &Policy, relation: &Relation, depth: usiz
     }
     match policy.unlisted {
         Unlisted::ByColumn if relation.column(&policy.tenant_column).is_some() => {
-            by_column(relation, &policy.tenant_column)
+            by_column(catalog, relation, &policy.tenant_column)
         }
         Unlisted::ByColumn | Unlisted::Refuse => Class::Refused(Closed::Unclassified),
     }
 }
 
-fn by_column(relation: &Relation, name: &str) -> Class {
-    match relation.column(name) {
-        None => Class::Refused(Closed::NoTenantColumn),
-        Some(column) if !column.not_null => Class::Refused(Closed::NullableTenantColumn),
-        Some(_) => by_trusted_column(relation, name),
-    }
-}
-
-/// Views and materialized views have no NOT NULL; a NULL in the column belongs to nobody.
-fn by_trusted_column(relation: &Relation, name: &str) -> Class {
+fn by_column(catalog: &Catalog, relation: &Relation, name: &str) -> Class {
     let Some(column) = relation.column(name) else {
         return Class::Refused(Closed::NoTenantColumn);
     };
@@ -596,7 +607,17 @@ fn by_trusted_column(relation: &Relation, name: &str) -> Class {
         Some(column_type) => Class::Scoped(Scoped {
             column: name.to_owned(),
             column_type,
+            not_null: is_never_null(catalog, relation, name, 0),
         }),
         None => Class::Refused(Closed::UnfitTenantColumn),
     }
+}
+
+/// A child may have dropped the NOT NULL that its parent has, and is read with it.
+fn is_never_null(catalog: &Catalog, relation: &Relation, name: &str, depth: usize) -> bool {
+    depth <= PARENTS_MAX
+        && relation.column(name).is_some_and(|column| column.not_null)
+        && catalog
+            .children(&relation.name)
+            .all(|child| is_never_null(catalog, child, name, depth + 1))
 }

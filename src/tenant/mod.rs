@@ -13,11 +13,13 @@
 mod classified;
 mod id;
 mod policy;
+mod references;
 mod scope;
 mod truncate;
 
 pub use classified::{Class, Classified, Closed, Scoped, TenantColumn, WriteHazard};
 pub use id::{InvalidTenantId, KeyMismatch, TenantId, TenantKey, TenantSet, TenantType};
 pub use policy::{Costs, Policy, TablePolicy, TrustedTrigger, Unlisted};
+pub use references::TellingCheck;
 pub use scope::{Rows, Scope, TableSet, Verb};
 pub use truncate::{TruncateHazard, WithChildren};

@@ -265,13 +265,12 @@ fn emptying(with: Option<pg::WithClause>) -> Checked<Vec<pg::DeleteStmt>> {
         return Err(differs("WITH RECURSIVE"));
     }
     let mut deletes = Vec::new();
-    for node in ctes {
+    for (index, node) in ctes.into_iter().enumerate() {
         let Some(NodeEnum::CommonTableExpr(cte)) = node.node else {
             return Err(differs("the tables of TRUNCATE"));
         };
-        // No table of this name is read: the deletes name theirs in full.
         let pg::CommonTableExpr {
-            ctename: _,
+            ctename,
             aliascolnames,
             ctematerialized: _,
             ctequery,
@@ -290,7 +289,9 @@ fn emptying(with: Option<pg::WithClause>) -> Checked<Vec<pg::DeleteStmt>> {
         };
         let query = ctequery.and_then(|query| query.node);
         match query {
-            Some(NodeEnum::DeleteStmt(delete)) if aliascolnames.is_empty() => {
+            Some(NodeEnum::DeleteStmt(delete))
+                if aliascolnames.is_empty() && ctename == format!("truncated_{}", index + 1) =>
+            {
                 deletes.push(*delete);
             }
             Some(_) | None => return Err(differs("the tables of TRUNCATE")),

@@ -15,7 +15,7 @@ use super::from::Side;
 use super::proof::{Checked, Pair, Proof, absent, both, differs, empty, equal, unsupported};
 use super::scope::{Item, Level, Output, Tenancy};
 use super::silent::Clause;
-use super::write::Target;
+use super::write::{Target, Write, assigned};
 use crate::isolate::template::SlotType;
 use crate::tenant::{TenantColumn, Verb};
 
@@ -42,16 +42,17 @@ impl<'a> Proof<'a> {
         self.with(with_clause)?;
         self.levels.push(Level::new(Tenancy::Free));
         self.permitted_under_a_grant()?;
-        let verbs = verbs(merge_when_clauses.0);
-        for verb in &verbs {
+        let writes = writes(merge_when_clauses.0);
+        for write in &writes {
             let named = relation.0.as_ref();
             self.writable(
                 named.ok_or_else(|| differs("the target of a write"))?,
-                *verb,
+                write.clone(),
             )?;
         }
-        let first = verbs.iter().next().copied().unwrap_or(Verb::Update);
-        let target = self.target_table(relation, first)?;
+        let first = writes.into_iter().next();
+        let nothing = Write::Update(BTreeSet::new());
+        let target = self.target_table(relation, first.unwrap_or(nothing))?;
         // The source does not see the target.
         let target_items = std::mem::take(&mut self.level()?.items);
         let (Some(source), Some(sent)) = source_relation else {
@@ -181,16 +182,18 @@ impl<'a> Proof<'a> {
 }
 
 /// What MERGE may do to its target.
-fn verbs(clauses: &[Node]) -> BTreeSet<Verb> {
-    let mut verbs = BTreeSet::new();
+fn writes(clauses: &[Node]) -> BTreeSet<Write<'_>> {
+    let mut writes = BTreeSet::new();
     for clause in clauses {
         let Some(NodeEnum::MergeWhenClause(clause)) = &clause.node else {
             continue;
         };
         match pg::CmdType::try_from(clause.command_type) {
-            Ok(pg::CmdType::CmdUpdate) => verbs.insert(Verb::Update),
-            Ok(pg::CmdType::CmdDelete) => verbs.insert(Verb::Delete),
-            Ok(pg::CmdType::CmdInsert) => verbs.insert(Verb::Insert),
+            Ok(pg::CmdType::CmdUpdate) => {
+                writes.insert(Write::Update(assigned(&clause.target_list)))
+            }
+            Ok(pg::CmdType::CmdDelete) => writes.insert(Write::Delete),
+            Ok(pg::CmdType::CmdInsert) => writes.insert(Write::Insert),
             // Any other kind of action is nothing, or refused where the clauses are compared.
             Ok(
                 pg::CmdType::Undefined
@@ -203,7 +206,7 @@ fn verbs(clauses: &[Node]) -> BTreeSet<Verb> {
             | Err(_) => false,
         };
     }
-    verbs
+    writes
 }
 
 /// What an expression of MERGE sees.

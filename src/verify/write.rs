@@ -4,6 +4,8 @@
 //! 1. A target that belongs to tenants is guarded, or gets the tenant's value as its last column.
 //! 2. A table is written only if nothing that the write sets off can reach beyond the tenant.
 
+use std::collections::BTreeSet;
+
 use pg_query::protobuf as pg;
 use pg_query::{Node, NodeEnum};
 
@@ -26,6 +28,26 @@ pub(super) struct Target<'c> {
     relation: &'c Relation,
     /// The tenant's test on it, if it belongs to tenants.
     test: Option<Test>,
+}
+
+/// What is done to a table.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) enum Write<'t> {
+    Delete,
+    Insert,
+    /// An UPDATE that sets these columns.
+    Update(BTreeSet<&'t str>),
+}
+
+impl Write<'_> {
+    /// What a grant calls it.
+    fn verb(&self) -> Verb {
+        match self {
+            Self::Delete => Verb::Delete,
+            Self::Insert => Verb::Insert,
+            Self::Update(_) => Verb::Update,
+        }
+    }
 }
 
 impl Target<'_> {
@@ -69,7 +91,7 @@ impl<'a> Proof<'a> {
         });
         self.with(with_clause)?;
         self.levels.push(Level::new(Tenancy::Free));
-        let target = self.target_table(relation, Verb::Update)?;
+        let target = self.target_table(relation, Write::Update(assigned(target_list.0)))?;
         self.guarded(&target)?;
         self.range_entries(from_clause)?;
         self.assignments(target_list, &target)?;
@@ -100,7 +122,7 @@ impl<'a> Proof<'a> {
         });
         self.with(with_clause)?;
         self.levels.push(Level::new(Tenancy::Free));
-        let target = self.target_table(relation, Verb::Delete)?;
+        let target = self.target_table(relation, Write::Delete)?;
         self.guarded(&target)?;
         self.range_entries(using_clause)?;
         self.row_condition(where_clause, &target)?;
@@ -116,7 +138,7 @@ impl<'a> Proof<'a> {
         self.with(with_clause)?;
         let width = self.source(select_stmt, relation, cols.0)?;
         self.levels.push(Level::new(Tenancy::Free));
-        let target = self.target_table(relation, Verb::Insert)?;
+        let target = self.target_table(relation, Write::Insert)?;
         self.insert_columns(cols, &target, width)?;
         match on_conflict_clause {
             (Some(original), Some(rewritten)) => self.conflict(original, rewritten, &target)?,
@@ -130,12 +152,12 @@ impl<'a> Proof<'a> {
     pub(super) fn target_table(
         &mut self,
         pair: Pair<'_, Option<pg::RangeVar>>,
-        verb: Verb,
+        write: Write<'_>,
     ) -> Checked<Target<'a>> {
         let (Some(original), Some(rewritten)) = pair else {
             return Err(differs("the target of a write"));
         };
-        let (relation, class) = self.writable(original, verb)?;
+        let (relation, class) = self.writable(original, write)?;
         qualified(original, rewritten, relation)?;
         let mut target = Target {
             relation,
@@ -166,8 +188,9 @@ impl<'a> Proof<'a> {
     pub(super) fn writable(
         &mut self,
         named: &pg::RangeVar,
-        verb: Verb,
+        write: Write<'_>,
     ) -> Checked<(&'a Relation, &'a Class)> {
+        let verb = write.verb();
         let at = position((&named.location, &named.location));
         let Table { relation, class } = self.table(named)?;
         self.permitted(relation, verb, at)?;
@@ -178,7 +201,10 @@ impl<'a> Proof<'a> {
             };
             return Err(refuse(reason, at));
         }
-        let hazards = self.classified().write_hazards(relation, verb);
+        let hazards = match write {
+            Write::Insert | Write::Delete => self.classified().write_hazards(relation, verb),
+            Write::Update(columns) => self.classified().update_hazards(relation, &columns),
+        };
         if let Some(hazard) = hazards.into_iter().next() {
             let relation = relation.name.to_string();
             return Err(refuse(Reason::WriteNotAllowed { relation, hazard }, at));
@@ -301,7 +327,7 @@ impl<'a> Proof<'a> {
         let Some(named) = relation.0 else {
             return Err(differs("the target of a write"));
         };
-        let (_, class) = self.writable(named, Verb::Insert)?;
+        let (_, class) = self.writable(named, Write::Insert)?;
         let owner = match (class, self.classified().tenant_column()) {
             (Class::Scoped(scoped), TenantColumn::Hidden) => Some(Owner::Added(scoped.column_type)),
             (Class::Scoped(scoped), TenantColumn::Visible) => Some(named_owner(columns, scoped)?),
@@ -421,9 +447,8 @@ impl<'a> Proof<'a> {
         let updates = *action.0 == i32::from(pg::OnConflictAction::OnconflictUpdate);
         if updates {
             self.permitted(target.relation, Verb::Update, None)?;
-            let hazards = self
-                .classified()
-                .write_hazards(target.relation, Verb::Update);
+            let columns = assigned(target_list.0);
+            let hazards = self.classified().update_hazards(target.relation, &columns);
             if let Some(hazard) = hazards.into_iter().next() {
                 let relation = target.relation.name.to_string();
                 return Err(Reason::WriteNotAllowed { relation, hazard }.into());
@@ -562,6 +587,17 @@ impl<'a> Proof<'a> {
         empty(opclassopts, "an operator class in ON CONFLICT")?;
         self.optional(expr, "an expression in ON CONFLICT")
     }
+}
+
+/// The columns that SET sets.
+pub(super) fn assigned(targets: &[Node]) -> BTreeSet<&str> {
+    targets
+        .iter()
+        .filter_map(|target| match &target.node {
+            Some(NodeEnum::ResTarget(target)) => Some(target.name.as_str()),
+            Some(_) | None => None,
+        })
+        .collect()
 }
 
 /// The name in a column list, if nothing else is there.

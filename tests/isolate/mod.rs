@@ -6,8 +6,11 @@
 //! `scope=(1,2)` makes it an admin's text, under a grant over these tenants; `as=1` under one to see what
 //! this tenant sees; `own=yes` under one in a tenant's own database. `tables=(orders)` and
 //! `verbs=(select)` say what the grant allows; without them, everything.
+//! A file of `tests/isolate/schemas` has a database of its own: `schema` is followed by SQL that a superuser
+//! runs in it, `policy` by the tables of a policy.toml.
 //! `REWRITE=1 ./bin/test isolate` writes what is found into the files, to be reviewed as a diff.
 
+mod schemas;
 mod sizes;
 
 use std::fmt::Write as _;
@@ -46,6 +49,7 @@ pub fn trials() -> Vec<Trial> {
                 Ok(())
             })
         })
+        .chain(schemas::trials())
         .chain(sizes::trials())
         .collect()
 }

@@ -118,7 +118,7 @@ fn commands(node: &NodeEnum, found: &mut Variants) {
             explain.options.pop();
         }
         NodeEnum::LockStmt(lock) => lock.mode += 1,
-        NodeEnum::FetchStmt(fetch) => fetch.how_many += 1,
+        NodeEnum::FetchStmt(fetch) => fetch.how_many ^= 1,
         NodeEnum::ClosePortalStmt(close) => close.portalname.push('x'),
         NodeEnum::ConstraintsSetStmt(set) => set.deferred = !set.deferred,
         NodeEnum::CurrentOfExpr(row) => row.cursor_name.push('x'),

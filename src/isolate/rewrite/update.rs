@@ -179,11 +179,6 @@ impl<'a> Rewriter<'a> {
                 ));
             }
         };
-        let hazards = self.classified.write_hazards(relation, verb);
-        if let Some(hazard) = hazards.into_iter().next() {
-            let relation = relation.name.to_string();
-            return Err(self.refuse_at(name, Reason::WriteNotAllowed { relation, hazard }));
-        }
         let alias = match alias {
             Some(alias) => identifier(alias)?,
             None => implicit_alias(name)?,
