@@ -1,5 +1,7 @@
 //! What a session has to know of a statement, beyond sending it.
 
+use crate::catalog::Oid;
+
 /// What a transaction control statement does.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum TransactionCommand {
@@ -30,6 +32,24 @@ pub enum SetScope {
     Session,
 }
 
+/// `PREPARE name (types) AS statement`
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct SqlPrepare {
+    /// The name.
+    pub name: String,
+    /// The types of its parameters.
+    pub types: Vec<Oid>,
+    /// The text of the statement; it is admitted by itself.
+    pub sql: String,
+}
+
+/// What stands in a text in place of the name that EXECUTE gives.
+pub const EXECUTED: &str = "tenantry_statement";
+
+/// What the server is sent in place of PREPARE and DEALLOCATE, whose names Tenantry keeps: it does
+/// nothing, but for failing where any statement would.
+pub const NOTHING: &str = "UNLISTEN tenantry_nothing";
+
 /// What the session layer has to know of a statement, beyond sending it.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Kind {
@@ -43,12 +63,23 @@ pub enum Kind {
     Cursor,
     /// A query or a change of data: nothing.
     Data,
+    /// `DEALLOCATE name`, or `DEALLOCATE ALL` where there is no name.
+    Deallocate(Option<String>),
+    /// `EXECUTE name (arguments)`
+    Execute {
+        /// The name.
+        name: String,
+        /// How many arguments there are.
+        arguments: usize,
+    },
     /// `DECLARE name CURSOR WITH HOLD`: the cursor outlives the transaction.
     Hold(String),
     /// It leaves something in the server's session (a temporary table, a listener, a prepared
     /// statement, an advisory lock), so that the connection must stay with this client. Only
     /// database tenants may.
     Pins,
+    /// `PREPARE`
+    Prepare(SqlPrepare),
     /// `RESET name`, `SET name TO DEFAULT`
     Reset {
         /// The parameter's name, in lower case.

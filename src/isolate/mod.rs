@@ -23,7 +23,7 @@ use crate::sql::{self, Lexemes, ReadError};
 use crate::tenant::Classified;
 use crate::verify::{Claim, Reach, VerifiedStatement, gate, syntax_error, verify};
 use gram::Route;
-pub use kind::{Kind, SetScope, TransactionCommand};
+pub use kind::{Kind, SetScope, SqlPrepare, TransactionCommand};
 use refusal::{Reason, Refusal};
 use template::{Reading, Template};
 

@@ -299,8 +299,11 @@ fn alone_if_need_be(statements: Vec<Isolated>) -> Result<Vec<Isolated>, Refusal>
             | Kind::ClearsSession
             | Kind::CloseCursor(_)
             | Kind::Cursor
+            | Kind::Deallocate(_)
+            | Kind::Execute { .. }
             | Kind::Hold(_)
             | Kind::Pins
+            | Kind::Prepare(_)
             | Kind::Reset { .. }
             | Kind::ResetAll
             | Kind::Set { .. }
@@ -327,6 +330,9 @@ fn open_to_admins(kind: &Kind) -> Result<(), Refusal> {
         Kind::ClearsSession => Err(unsupported("DISCARD ALL for admins")),
         Kind::CloseCursor(_) | Kind::Cursor | Kind::Hold(_) => {
             Err(unsupported("a cursor in SQL for admins"))
+        }
+        Kind::Deallocate(_) | Kind::Execute { .. } | Kind::Prepare(_) => {
+            Err(unsupported("PREPARE in SQL for admins"))
         }
         Kind::ResetAll => Err(unsupported("RESET ALL for admins")),
         Kind::Transaction(CommitAndChain | RollbackAndChain) => {

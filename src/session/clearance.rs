@@ -181,8 +181,11 @@ impl Session {
                 | Kind::CloseCursor(_)
                 | Kind::Cursor
                 | Kind::Data
+                | Kind::Deallocate(_)
+                | Kind::Execute { .. }
                 | Kind::Hold(_)
                 | Kind::Pins
+                | Kind::Prepare(_)
                 | Kind::Show { .. }
                 | Kind::Transaction(_)
                 | Kind::Truncate => false,

@@ -9,6 +9,7 @@ use super::clearance::Clearance;
 use super::effect::Effect;
 use super::expected::{Asker, Reply, Undo};
 use super::housekeeping::Housekeeping;
+use super::named::Ahead;
 use super::record::Refused;
 use super::statements::ClientStatement;
 use super::{Attached, Clearing, Condition, Ending, Session, Stage};
@@ -108,7 +109,7 @@ impl Session {
                 return Step::Wait(message);
             }
         }
-        match self.clear(&message) {
+        match self.make_ready(&message) {
             Ok(Clearance::Given) => {}
             Ok(Clearance::Awaited) => return Step::Wait(message),
             Err(failure) => {
@@ -121,6 +122,14 @@ impl Session {
             Err(failure) => self.fail(&message, &failure),
         }
         Step::Done
+    }
+
+    /// Whether the server has what the message needs, and the message is on record where it must be.
+    fn make_ready(&mut self, message: &FrontendMessage) -> Result<Clearance, Failure> {
+        match self.prepare_ahead(message)? {
+            Ahead::Awaited => Ok(Clearance::Awaited),
+            Ahead::Ready => self.clear(message),
+        }
     }
 
     /// Whether a DISCARD ALL has to be over first.
@@ -164,7 +173,10 @@ impl Session {
     /// Whether the message would fail whatever the server says.
     fn foresee(&self, message: &FrontendMessage) -> Result<(), Failure> {
         match message {
-            FrontendMessage::Query(sql) => self.admit(sql, &[]).map(|_| ()),
+            FrontendMessage::Query(sql) => {
+                let plan = self.admit(sql, &[])?;
+                self.named(&plan).map(|_| ())
+            }
             FrontendMessage::Parse {
                 statement,
                 sql,
@@ -207,10 +219,7 @@ impl Session {
                 Ok(())
             }
             FrontendMessage::Describe(Target::Statement, name) => self.describe_statement(name),
-            FrontendMessage::Execute { portal, rows_max } => {
-                self.execute(portal, *rows_max);
-                Ok(())
-            }
+            FrontendMessage::Execute { portal, rows_max } => self.execute(portal, *rows_max),
             FrontendMessage::Flush => {
                 if let Some(server) = &mut self.server {
                     server.out.flush();
@@ -336,6 +345,14 @@ impl Session {
                 },
             ));
         };
+        self.as_admitted_now(statement)
+    }
+
+    /// The same statement under the present catalog and policy.
+    pub(super) fn as_admitted_now(
+        &self,
+        statement: &Arc<ClientStatement>,
+    ) -> Result<Arc<ClientStatement>, Failure> {
         let is_current = match &self.hatch {
             Some(hatch) => hatch.is_current(&statement.plan)?,
             None => statement.plan.admission == self.admission()?.number(),
@@ -365,6 +382,7 @@ impl Session {
         self.statements.remove(&Bytes::new());
         let plan = self.admit(sql, &[])?;
         let key = self.key_for(&plan);
+        let named = self.named(&plan)?;
         let Some(server) = &mut self.server else {
             // An empty text: no server is asked.
             empty(self.to_client.buffer(), b'I');
@@ -381,13 +399,17 @@ impl Session {
         } else {
             server
                 .out
-                .query(&plan, &key)
+                .query(&plan, &named, &key)
                 .map_err(|refusal| refusal_report(&refusal, sql))?;
         }
-        server.expected.push(Reply::Query {
-            effects,
-            instead: None,
-        });
+        let names = effects.iter().any(Effect::changes_names);
+        server.expected.push_undoable(
+            Reply::Query {
+                effects,
+                instead: None,
+            },
+            names.then_some(Undo::Names).into_iter().collect(),
+        );
         Ok(())
     }
 
@@ -412,6 +434,15 @@ impl Session {
     fn bind(&mut self, bind: &Bind) -> Result<(), Failure> {
         let statement = self.current_statement(&bind.statement)?;
         check_bind(bind, &statement.plan)?;
+        if self.parse_executing(&statement)? {
+            if let Some(server) = &mut self.server {
+                server.out.bind_unnamed(bind);
+                server.expected.push(Reply::Bind);
+            }
+            let portal = Bytes::copy_from_slice(&bind.portal);
+            self.portals.insert(portal, Arc::clone(&statement.plan));
+            return Ok(());
+        }
         let key = self.key_for(&statement.plan);
         let Some(server) = &mut self.server else {
             return Ok(());
@@ -431,6 +462,14 @@ impl Session {
 
     fn describe_statement(&mut self, name: &Bytes) -> Result<(), Failure> {
         let statement = self.current_statement(name)?;
+        if self.parse_executing(&statement)? {
+            if let Some(server) = &mut self.server {
+                server.out.describe_unnamed();
+                let hidden = 0;
+                server.expected.push(Reply::DescribeStatement { hidden });
+            }
+            return Ok(());
+        }
         if let Some(server) = &mut self.server {
             prepare(server, &statement.plan, Asker::Proxy, None);
             server.out.describe_statement(statement.plan.id);
@@ -441,19 +480,25 @@ impl Session {
         Ok(())
     }
 
-    fn execute(&mut self, portal: &Bytes, rows_max: i32) {
-        let plan = self.portals.get(portal);
+    fn execute(&mut self, portal: &Bytes, rows_max: i32) -> Result<(), Failure> {
+        let plan = self.portals.get(portal).cloned();
+        let undo = match &plan {
+            Some(plan) => self.change_names(plan)?,
+            None => Vec::new(),
+        };
         let effect = plan
+            .as_ref()
             .and_then(|plan| plan.statements.first())
             .map_or(Effect::None, Effect::of);
         if let Some(server) = &mut self.server {
             note_use(server, [&effect]);
-            if let Some(plan) = plan {
+            if let Some(plan) = &plan {
                 note_settings(server, plan);
             }
             server.out.execute(portal, rows_max);
-            server.expected.push(Reply::Execute(effect));
+            server.expected.push_undoable(Reply::Execute(effect), undo);
         }
+        Ok(())
     }
 
     fn close_portal(&mut self, name: &Bytes) {
@@ -496,7 +541,7 @@ impl Session {
 }
 
 /// Makes sure that the server connection holds the statement. `undo` is the client's part of a Parse.
-fn prepare(server: &mut Attached, plan: &Arc<Plan>, asker: Asker, undo: Option<Undo>) {
+pub(super) fn prepare(server: &mut Attached, plan: &Arc<Plan>, asker: Asker, undo: Option<Undo>) {
     let mut undo: Vec<Undo> = undo.into_iter().collect();
     let is_prepared = server.state.prepared.touch(plan.id);
     let is_current = match plan.constants {
@@ -547,7 +592,10 @@ fn note_settings(server: &mut Attached, plan: &Plan) {
         Kind::CloseCursor(_)
         | Kind::Cursor
         | Kind::Data
+        | Kind::Deallocate(_)
+        | Kind::Execute { .. }
         | Kind::Hold(_)
+        | Kind::Prepare(_)
         | Kind::Show { .. }
         | Kind::Truncate => true,
         Kind::Characteristics(_)
@@ -592,6 +640,7 @@ fn names_a_statement(message: &FrontendMessage) -> bool {
         message,
         FrontendMessage::Bind(_)
             | FrontendMessage::Parse { .. }
+            | FrontendMessage::Query(_)
             | FrontendMessage::Describe(Target::Statement, _)
             | FrontendMessage::Close(Target::Statement, _)
     )
@@ -653,6 +702,6 @@ pub(super) fn refusal_report(refusal: &Refusal, sql: &[u8]) -> ErrorReport {
     }
 }
 
-fn shown(name: &[u8]) -> String {
+pub(super) fn shown(name: &[u8]) -> String {
     String::from_utf8_lossy(name).into_owned()
 }

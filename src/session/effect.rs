@@ -2,7 +2,7 @@
 
 use super::admission::parse_text;
 use super::variables::OWN_PREFIX;
-use crate::isolate::{Isolated, Kind, SetScope, TransactionCommand};
+use crate::isolate::{Isolated, Kind, SetScope, SqlPrepare, TransactionCommand};
 
 /// What is to be noted when a statement has completed.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -19,12 +19,16 @@ pub enum Effect {
     Commit,
     /// A setting of the application's own was made for the transaction; its name stays.
     Custom(String),
+    /// Prepared statements are forgotten: one, or all.
+    Deallocate(Option<String>),
     /// A cursor was made that outlives the transaction.
     Hold(String),
     /// Nothing.
     None,
     /// The server connection holds something of this client's.
     Pin,
+    /// A statement was prepared.
+    Prepare(SqlPrepare),
     /// A savepoint is gone.
     Release(String),
     /// A variable has its default again.
@@ -53,7 +57,13 @@ impl Effect {
         match &statement.kind {
             Kind::Characteristics(values) => Self::SetAll(values.clone()),
             Kind::CloseCursor(name) => Self::CloseCursor(name.clone()),
-            Kind::Cursor | Kind::Data | Kind::SetTransaction | Kind::Show { .. } => Self::None,
+            Kind::Cursor
+            | Kind::Data
+            | Kind::Execute { .. }
+            | Kind::SetTransaction
+            | Kind::Show { .. } => Self::None,
+            Kind::Deallocate(name) => Self::Deallocate(name.clone()),
+            Kind::Prepare(prepare) => Self::Prepare(prepare.clone()),
             Kind::Hold(cursor) => Self::Hold(cursor.clone()),
             Kind::ResetAll => Self::ResetAll,
             Kind::Truncate => Self::Truncate,
@@ -109,9 +119,11 @@ impl Effect {
             | Self::Chain
             | Self::CloseCursor(_)
             | Self::Commit
+            | Self::Deallocate(_)
             | Self::Hold(_)
             | Self::None
             | Self::Pin
+            | Self::Prepare(_)
             | Self::Release(_)
             | Self::Rollback
             | Self::RollbackTo(_)
@@ -120,9 +132,17 @@ impl Effect {
         }
     }
 
+    /// Whether prepared statements come or go.
+    pub(super) fn changes_names(&self) -> bool {
+        matches!(self, Self::Clear | Self::Deallocate(_) | Self::Prepare(_))
+    }
+
     /// The command tag that the client is told, where it is not the server's.
     pub(super) fn tag(&self) -> Option<&'static str> {
         match self {
+            Self::Deallocate(Some(_)) => Some("DEALLOCATE"),
+            Self::Deallocate(None) => Some("DEALLOCATE ALL"),
+            Self::Prepare(_) => Some("PREPARE"),
             Self::Truncate => Some("TRUNCATE TABLE"),
             Self::Begin
             | Self::Chain

@@ -548,8 +548,11 @@ pub(super) fn own_variable(plan: &Plan) -> Option<&Kind> {
         | Kind::CloseCursor(_)
         | Kind::Cursor
         | Kind::Data
+        | Kind::Deallocate(_)
+        | Kind::Execute { .. }
         | Kind::Hold(_)
         | Kind::Pins
+        | Kind::Prepare(_)
         | Kind::ResetAll
         | Kind::SetTransaction
         | Kind::Transaction(_)

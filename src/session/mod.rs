@@ -27,6 +27,7 @@ mod fan;
 mod hatch;
 mod housekeeping;
 mod leave;
+mod named;
 mod outgoing;
 mod record;
 mod server;

@@ -2,14 +2,17 @@
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
+use std::iter::repeat;
 use std::sync::Arc;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::admission::{Plan, StatementId, parse_text};
 use super::housekeeping::Housekeeping;
+use super::statements::ClientStatement;
 use crate::admitted::Admitted;
 use crate::isolate::refusal::Refusal;
+use crate::isolate::{Isolated, Kind};
 use crate::protocol::backend::{empty, message, put_string};
 use crate::protocol::frontend::{Bind, Target};
 use crate::tenant::{KeyMismatch, TenantKey};
@@ -129,9 +132,19 @@ impl ToServer {
     }
 
     /// Query, with each statement for this tenant.
-    pub(super) fn query(&mut self, plan: &Plan, key: &TenantKey) -> Result<(), Refusal> {
+    pub(super) fn query(
+        &mut self,
+        plan: &Plan,
+        named: &[Option<Arc<ClientStatement>>],
+        key: &TenantKey,
+    ) -> Result<(), Refusal> {
         let mut texts = Vec::with_capacity(plan.statements.len());
-        for statement in &plan.statements {
+        let named = named.iter().map(Option::as_deref).chain(repeat(None));
+        for (statement, named) in plan.statements.iter().zip(named) {
+            if let Some(text) = executing(statement, named, key)? {
+                texts.push(text);
+                continue;
+            }
             texts.push(match &statement.admitted {
                 Admitted::Bypassed(bypassed) => bypassed.with_scope()?,
                 Admitted::Isolated(verified) if verified.tenant_parameters().is_empty() => {
@@ -169,6 +182,34 @@ impl ToServer {
             for oid in types {
                 body.put_u32(oid);
             }
+        });
+    }
+
+    /// Parse of an EXECUTE, as the unnamed statement: what it executes may be another one next time.
+    pub(super) fn parse_unnamed(&mut self, text: &str) {
+        message(&mut self.bytes, b'P', |body| {
+            put_string(body, b"");
+            put_string(body, text.as_bytes());
+            put_count(body, 0);
+        });
+    }
+
+    /// Bind of the unnamed statement, which has no parameters.
+    pub(super) fn bind_unnamed(&mut self, bind: &Bind) {
+        message(&mut self.bytes, b'B', |body| {
+            put_string(body, &bind.portal);
+            put_string(body, b"");
+            put_count(body, 0);
+            put_count(body, 0);
+            body.extend_from_slice(&bind.result_formats);
+        });
+    }
+
+    /// Describe of the unnamed statement.
+    pub(super) fn describe_unnamed(&mut self) {
+        message(&mut self.bytes, b'D', |body| {
+            body.put_u8(b'S');
+            put_string(body, b"");
         });
     }
 
@@ -266,6 +307,23 @@ impl ToServer {
     /// Sync
     pub(super) fn sync(&mut self) {
         empty(&mut self.bytes, b'S');
+    }
+}
+
+/// The text of a statement that executes a prepared one; none for any other.
+pub(super) fn executing(
+    statement: &Isolated,
+    named: Option<&ClientStatement>,
+    key: &TenantKey,
+) -> Result<Option<String>, Refusal> {
+    match (&statement.kind, &statement.admitted, named) {
+        (Kind::Execute { .. }, Admitted::Isolated(verified), Some(named)) => {
+            let plan = &named.plan;
+            verified
+                .executing(&plan.id.name(), plan.tenant_parameters(), key)
+                .map(Some)
+        }
+        _ => Ok(None),
     }
 }
 

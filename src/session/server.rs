@@ -225,6 +225,9 @@ impl Session {
         if of_execute {
             server.clearing = Clearing::No;
         }
+        if !of_execute {
+            self.note_names(&effect);
+        }
         self.variables.completed(&effect, body);
         self.note_grant(ends_grant(&effect));
         let is_cut = self.hatch.as_ref().is_some_and(|hatch| hatch.is_cut());
@@ -356,6 +359,7 @@ impl Session {
                 | Reply::DescribeStatement { .. }
                 | Reply::Execute(_)
                 | Reply::Local(_)
+                | Reply::Prepared
                 | Reply::Sync,
             ) => None,
         };
@@ -394,8 +398,15 @@ impl Session {
                 Some(Undo::ClientStatement(name, None)) => {
                     self.statements.remove(&name);
                 }
-                Some(Undo::Closed(_) | Undo::Prepared(_)) | None => {}
+                Some(Undo::Closed(_) | Undo::Names | Undo::Prepared(_)) | None => {}
             }
+        }
+        if let Some(server) = &mut self.server
+            && let Some(reply @ Reply::Prepared) = server.expected.front()
+        {
+            // What waits for this has failed with it.
+            *reply = Reply::Sync;
+            self.held = None;
         }
         if !sync_was_sent {
             self.skipping = true;
@@ -419,6 +430,7 @@ impl Session {
             {
                 return Ok(Bytes::Dropped);
             }
+            Some(Reply::Prepared) => return Ok(Bytes::Dropped),
             Some(Reply::Query { effects, .. }) if effects.is_empty() => Bytes::Passed,
             Some(Reply::Sync) => Bytes::Passed,
             _ => return Err(Violation::ServerTag(b'Z')),
@@ -468,9 +480,11 @@ fn ends_grant(effect: &Effect) -> GrantEnd {
         | Effect::CloseCursor(_)
         | Effect::Commit
         | Effect::Custom(_)
+        | Effect::Deallocate(_)
         | Effect::Hold(_)
         | Effect::None
         | Effect::Pin
+        | Effect::Prepare(_)
         | Effect::Release(_)
         | Effect::Rollback
         | Effect::RollbackTo(_)

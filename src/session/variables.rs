@@ -149,9 +149,11 @@ impl Variables {
     pub fn completed(&mut self, effect: &Effect, tag: &[u8]) {
         match effect {
             Effect::CloseCursor(_)
+            | Effect::Deallocate(_)
             | Effect::Hold(_)
             | Effect::None
             | Effect::Pin
+            | Effect::Prepare(_)
             | Effect::Truncate => {}
             Effect::Clear | Effect::ResetAll => {
                 self.current.clone_from(&self.initial);

@@ -7,6 +7,7 @@
 use pg_query::protobuf as pg;
 use pg_query::{Node, NodeEnum};
 
+use super::execute::does_nothing;
 use super::from::{Table, qualified};
 use super::proof::{
     Checked, Pair, Proof, absent, both, differs, equal, position, refuse, unsupported,
@@ -52,6 +53,10 @@ impl Proof<'_> {
                 identical(original, rewritten)
             }
             (NodeEnum::LockStmt(o), NodeEnum::LockStmt(r)) => self.lock(o, r),
+            (NodeEnum::ExecuteStmt(o), NodeEnum::ExecuteStmt(r)) => self.execute(o, r),
+            (NodeEnum::DeallocateStmt(_) | NodeEnum::PrepareStmt(_), NodeEnum::UnlistenStmt(r)) => {
+                does_nothing(r)
+            }
             (NodeEnum::TruncateStmt(o), NodeEnum::DeleteStmt(r)) => self.truncate(o, r),
             _ => self.data_statement(original, rewritten).map(|_output| ()),
         }

@@ -20,6 +20,8 @@
 //! | the value for the tenant column under a scope, checked | `owner::checked_owner` |
 //! | COSTS OFF at the end of EXPLAIN's options | `command::explain` |
 //! | TRUNCATE as DELETE | `command::truncate` |
+//! | the name of EXECUTE | `execute::execute` |
+//! | nothing in place of PREPARE and DEALLOCATE | `execute::does_nothing` |
 //!
 //! # Invariants
 //! 1. This module imports neither `sql` nor the rewriting half of `isolate`, and calls none of their
@@ -33,6 +35,7 @@ mod clauses;
 mod command;
 mod comparison;
 mod constants;
+mod execute;
 mod expression;
 mod from;
 mod gate;

@@ -27,11 +27,14 @@ pub(super) fn permitted(statement: &NodeEnum) -> Checked {
         | NodeEnum::VariableShowStmt(_)
         | NodeEnum::ClosePortalStmt(_)
         | NodeEnum::ConstraintsSetStmt(_)
+        | NodeEnum::DeallocateStmt(_)
         | NodeEnum::DeclareCursorStmt(_)
         | NodeEnum::DiscardStmt(_)
+        | NodeEnum::ExecuteStmt(_)
         | NodeEnum::ExplainStmt(_)
         | NodeEnum::FetchStmt(_)
         | NodeEnum::LockStmt(_)
+        | NodeEnum::PrepareStmt(_)
         | NodeEnum::TruncateStmt(_) => Ok(()),
         other => Err(Reason::CommandNotAllowed {
             command: command(&bare::name_of(other)),

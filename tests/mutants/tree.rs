@@ -148,6 +148,7 @@ fn inside(kind: &mut NodeEnum, visit: Visit<'_>) -> bool {
                     .is_none_or(|returning| list(&mut returning.exprs, visit))
         }
         NodeEnum::DeclareCursorStmt(declare) => boxed(&mut declare.query, visit),
+        NodeEnum::ExecuteStmt(execute) => list(&mut execute.params, visit),
         NodeEnum::ExplainStmt(explain) => boxed(&mut explain.query, visit),
         NodeEnum::LockStmt(lock) => list(&mut lock.relations, visit),
         NodeEnum::MergeStmt(merge) => {

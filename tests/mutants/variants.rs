@@ -82,8 +82,10 @@ pub fn of(node: &NodeEnum, context: &Context) -> Variants {
         NodeEnum::MergeStmt(merge) => merges(merge, context, &mut found),
         NodeEnum::DeclareCursorStmt(_)
         | NodeEnum::ExplainStmt(_)
+        | NodeEnum::ExecuteStmt(_)
         | NodeEnum::LockStmt(_)
         | NodeEnum::FetchStmt(_)
+        | NodeEnum::UnlistenStmt(_)
         | NodeEnum::ClosePortalStmt(_)
         | NodeEnum::ConstraintsSetStmt(_)
         | NodeEnum::CurrentOfExpr(_)
@@ -121,6 +123,8 @@ fn commands(node: &NodeEnum, found: &mut Variants) {
         NodeEnum::FetchStmt(fetch) => fetch.how_many ^= 1,
         NodeEnum::ClosePortalStmt(close) => close.portalname.push('x'),
         NodeEnum::ConstraintsSetStmt(set) => set.deferred = !set.deferred,
+        NodeEnum::ExecuteStmt(execute) => execute.name.push('x'),
+        NodeEnum::UnlistenStmt(nothing) => nothing.conditionname.push('x'),
         NodeEnum::CurrentOfExpr(row) => row.cursor_name.push('x'),
         NodeEnum::TransactionStmt(transaction) => transaction.chain = !transaction.chain,
         _ => {}
@@ -142,6 +146,9 @@ fn commands(node: &NodeEnum, found: &mut Variants) {
             lock.relations.pop();
         }
         NodeEnum::FetchStmt(fetch) => fetch.portalname.push('x'),
+        NodeEnum::ExecuteStmt(execute) => {
+            execute.params.pop();
+        }
         _ => {}
     });
 }

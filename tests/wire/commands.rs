@@ -28,6 +28,14 @@ pub fn trials() -> Vec<Trial> {
             discard();
             Ok(())
         }),
+        Trial::test("wire::sql_has_prepared_statements", || {
+            prepared();
+            Ok(())
+        }),
+        Trial::test("wire::prepared_statements_are_their_sessions", || {
+            prepared_apart();
+            Ok(())
+        }),
         Trial::test("wire::transactions_may_be_chained", || {
             chained();
             Ok(())
@@ -280,6 +288,149 @@ fn discard() {
         assert_eq!(shape(&b.query(sql)), "C Z:I", "{sql}");
         b.send(&[bind("t", &["1"]), execute(), sync()].concat());
         assert_eq!(b.answer(), "2 D C Z:I", "{sql}");
+    }
+}
+
+fn prepared() {
+    let proxy = proxy();
+    let (mut b, mut a) = (tenant(&proxy, "b"), tenant(&proxy, "a"));
+    let prepare = "PREPARE q (int) AS SELECT name FROM items WHERE id = $1";
+    assert_eq!(tag(&mut b, prepare), "PREPARE");
+    assert_eq!(shape(&b.query(prepare)), "E:42P05 Z:I");
+    for _ in 0..3 {
+        assert_eq!(b.rows("EXECUTE q (2)"), ["CANARY-T2-2"]);
+        assert_eq!(b.rows("EXECUTE q ('1')"), ["CANARY-T2"]);
+        // Another client takes the connection in between.
+        assert_eq!(a.rows("SELECT name FROM items"), ["CANARY-T1"]);
+    }
+    b.send(&extended("execute q (1 + 1)", &[]));
+    assert_eq!(b.answer(), "1 2 D C Z:I");
+    for (wrong, answer) in [
+        ("EXECUTE q", "E:42601 Z:I"),
+        ("EXECUTE q (1, 2)", "E:42601 Z:I"),
+        ("EXECUTE q ('x')", "E:22P02 Z:I"),
+        ("EXECUTE q ((SELECT 1))", "E:0A000 Z:I"),
+        ("EXECUTE nothing", "E:26000 Z:I"),
+        ("DEALLOCATE nothing", "E:26000 Z:I"),
+        ("PREPARE r AS SELECT nothing FROM items", "E:42703 Z:I"),
+        ("PREPARE r AS SELECT tenant_id FROM items", "E:42703 Z:I"),
+        ("PREPARE r AS DELETE FROM others", "E:42P01 Z:I"),
+        ("SELECT 1; EXECUTE nothing", "E:26000 Z:I"),
+    ] {
+        assert_eq!(shape(&b.query(wrong)), answer, "{wrong}");
+    }
+    // One name space with the protocol's statements.
+    b.send(
+        &[
+            parse("p", "SELECT name FROM items WHERE id = $1::int4"),
+            bind("q", &["2"]),
+            execute(),
+            sync(),
+        ]
+        .concat(),
+    );
+    assert_eq!(b.answer(), "1 2 D C Z:I");
+    assert_eq!(b.rows("EXECUTE p (2)"), ["CANARY-T2-2"]);
+    assert_eq!(tag(&mut b, "DEALLOCATE p"), "DEALLOCATE");
+    b.send(&[bind("p", &["2"]), execute(), sync()].concat());
+    assert_eq!(b.answer(), "E:26000 Z:I");
+    // In one message, and in one segment.
+    let messages = b.query(
+        "PREPARE w AS DELETE FROM items WHERE id = $1; EXECUTE w (2); DEALLOCATE w; EXECUTE q (2)",
+    );
+    assert_eq!(shape(&messages), "C C C T C Z:I");
+    assert_eq!(messages[1].body, b"DELETE 1\0");
+    let segment = [
+        parse(
+            "",
+            "PREPARE w (int) AS INSERT INTO items (id, name) VALUES ($1, 'new')",
+        ),
+        bind("", &[]),
+        execute(),
+        parse("x", "EXECUTE w (2)"),
+        bind("x", &[]),
+        execute(),
+        parse("", "DEALLOCATE w"),
+        bind("", &[]),
+        execute(),
+        parse("w", "SELECT name FROM items WHERE id = $1::int4"),
+        bind("w", &["2"]),
+        execute(),
+        sync(),
+    ];
+    b.send(&segment.concat());
+    let messages = b.until_ready();
+    assert_eq!(
+        shape(&messages),
+        "1 2 C 1 2 C 1 2 C 1 2 D C Z:I",
+        "{messages:?}"
+    );
+    assert_eq!(messages[2].body, b"PREPARE\0");
+    assert_eq!(messages[8].body, b"DEALLOCATE\0");
+    // An error takes the names back.
+    let failing = [
+        parse("", "DEALLOCATE ALL"),
+        bind("", &[]),
+        execute(),
+        parse("", "SELECT 1/0"),
+        bind("", &[]),
+        execute(),
+        sync(),
+    ];
+    b.send(&failing.concat());
+    assert_eq!(b.answer(), "1 2 C 1 2 E:22012 Z:I");
+    assert_eq!(b.rows("EXECUTE q (2)"), ["new"]);
+    // A failed block stays one.
+    b.query("BEGIN");
+    b.query("SELECT 1/0");
+    for sql in ["EXECUTE q (2)", "DEALLOCATE ALL", "PREPARE z AS SELECT 1"] {
+        assert_eq!(shape(&b.query(sql)), "E:25P02 Z:E", "{sql}");
+    }
+    b.query("ROLLBACK");
+    assert_eq!(tag(&mut b, "DEALLOCATE ALL"), "DEALLOCATE ALL");
+    assert_eq!(shape(&b.query("EXECUTE q (2)")), "E:26000 Z:I");
+    assert_eq!(
+        proxy
+            .shared
+            .value("SELECT count(*) FROM items WHERE name ~ 'CANARY'"),
+        "3"
+    );
+}
+
+fn prepared_apart() {
+    let proxy = proxy();
+    let (mut b, mut a) = (tenant(&proxy, "b"), tenant(&proxy, "a"));
+    let prepare = "PREPARE q AS SELECT name FROM items ORDER BY id LIMIT 1";
+    assert_eq!(tag(&mut b, prepare), "PREPARE");
+    assert_eq!(shape(&a.query("EXECUTE q")), "E:26000 Z:I");
+    assert_eq!(tag(&mut a, prepare), "PREPARE");
+    for _ in 0..2 {
+        assert_eq!(b.rows("EXECUTE q"), ["CANARY-T2"]);
+        assert_eq!(a.rows("EXECUTE q"), ["CANARY-T1"]);
+    }
+    // The names by which the server knows them are nobody's.
+    for number in 0..20 {
+        let execute = format!("EXECUTE tenantry_{number}");
+        assert_eq!(shape(&a.query(&execute)), "E:26000 Z:I");
+    }
+    assert_eq!(tag(&mut a, "DEALLOCATE ALL"), "DEALLOCATE ALL");
+    assert_eq!(b.rows("EXECUTE q"), ["CANARY-T2"]);
+    assert_eq!(tag(&mut b, "DISCARD ALL"), "DISCARD ALL");
+    assert_eq!(shape(&b.query("EXECUTE q")), "E:26000 Z:I");
+    // What is prepared at once by the protocol and named by a Query behind it.
+    b.send(
+        &[
+            parse("s", "SELECT name FROM items WHERE id = $1::int4"),
+            sync(),
+            query("EXECUTE s (2)"),
+            query("DEALLOCATE s"),
+            parse("s", "SELECT 1"),
+            sync(),
+        ]
+        .concat(),
+    );
+    for expected in ["1 Z:I", "T D C Z:I", "C Z:I", "1 Z:I"] {
+        assert_eq!(b.answer(), expected);
     }
 }
 

@@ -18,16 +18,19 @@ use crate::sql;
 use crate::tenant::{Class, Costs, Scoped};
 
 /// The first words of commands that are read on PostgreSQL's own tree only.
-const COMMANDS: [&str; 16] = [
+const COMMANDS: [&str; 19] = [
     "abort",
     "begin",
     "close",
     "commit",
+    "deallocate",
     "discard",
     "end",
+    "execute",
     "fetch",
     "lock",
     "move",
+    "prepare",
     "release",
     "reset all",
     "rollback",
@@ -176,6 +179,9 @@ impl Rewriter<'_> {
                 })
             }
             NodeEnum::FetchStmt(_) => Ok(Kind::Cursor),
+            NodeEnum::PrepareStmt(prepare) => self.prepare(prepare),
+            NodeEnum::ExecuteStmt(execute) => self.execute(execute),
+            NodeEnum::DeallocateStmt(deallocate) => Ok(self.deallocate(deallocate)),
             NodeEnum::ClosePortalStmt(close) => {
                 let name = Some(close.portalname.clone());
                 Ok(Kind::CloseCursor(name.filter(|name| !name.is_empty())))
@@ -206,6 +212,7 @@ impl Rewriter<'_> {
             NodeEnum::DeclareCursorStmt(declare) => self.carried(declare.query.as_deref()),
             NodeEnum::CreateTableAsStmt(_) => Err(not_allowed("CREATE TABLE AS")),
             NodeEnum::RefreshMatViewStmt(_) => Err(not_allowed("REFRESH MATERIALIZED VIEW")),
+            NodeEnum::ExecuteStmt(_) => Err(unsupported("EXPLAIN EXECUTE")),
             other => self.command(other).map(|_kind| ()),
         }
     }

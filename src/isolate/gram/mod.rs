@@ -22,6 +22,7 @@ mod command;
 mod edits;
 mod from;
 mod name;
+mod prepare;
 mod query;
 mod words;
 
@@ -100,6 +101,10 @@ pub(super) fn route(statement: &str, costs: Costs) -> Rewritten<Route> {
 }
 
 /// Rewrites one statement.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the parameters of all other statements are counted"
+)]
 pub(super) fn rewrite(
     statement: &str,
     declared_types: usize,
@@ -109,7 +114,11 @@ pub(super) fn rewrite(
     let stack = STACK_BASE + words.nesting()? * STACK_PER_LEVEL;
     stacker::maybe_grow(stack, stack, || {
         let tree = parse(statement)?;
-        let client_parameters = client_parameters(&words, declared_types)?;
+        let client_parameters = match &tree {
+            // Its parameters are those of the statement that it names.
+            NodeEnum::PrepareStmt(_) => client_parameters_declared(declared_types)?,
+            _ => client_parameters(&words, declared_types)?,
+        };
         let mut rewriter = Rewriter {
             classified,
             words: &words,
@@ -231,6 +240,10 @@ fn lost(what: &str) -> Refusal {
         what: what.to_owned(),
     }
     .into()
+}
+
+fn client_parameters_declared(declared_types: usize) -> Rewritten<u16> {
+    u16::try_from(declared_types).map_err(|_error| Reason::ParameterNumber.into())
 }
 
 fn client_parameters(words: &Words<'_>, declared_types: usize) -> Rewritten<u16> {

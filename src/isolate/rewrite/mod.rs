@@ -160,9 +160,6 @@ impl<'a> Rewriter<'a> {
             }
             Statement::Merge(_) => Err(self.construct("MERGE")),
             Statement::Copy { .. } => Err(self.construct("COPY")),
-            Statement::Prepare { .. }
-            | Statement::Execute { .. }
-            | Statement::Deallocate { .. } => Err(self.construct("PREPARE in SQL")),
             _ => Err(Reason::CommandNotAllowed {
                 command: self.words.command(),
             }
