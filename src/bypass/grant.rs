@@ -64,6 +64,30 @@ impl Grant {
         }
     }
 
+    /// Whether it allows the same as the other one: only its time and its reasons differ.
+    pub fn continues(&self, other: &Self) -> bool {
+        let Self {
+            name,
+            who,
+            reason: _,
+            approved_by: _,
+            tenants,
+            tables,
+            verbs,
+            not_before: _,
+            expires: _,
+            max_rows,
+            sight,
+        } = self;
+        *name == other.name
+            && *who == other.who
+            && *tenants == other.tenants
+            && *tables == other.tables
+            && *verbs == other.verbs
+            && *max_rows == other.max_rows
+            && *sight == other.sight
+    }
+
     /// Whether this login may take it.
     pub fn is_for(&self, login: &str) -> bool {
         self.who.contains(login)

@@ -31,6 +31,7 @@ use std::path::Path;
 
 pub use environment::MissingSecret;
 pub use fault::{Effect, Fault, Object, Place};
+pub use read::GRANTS;
 pub use revision::Revision;
 pub use secret::{ScramVerifier, Secret};
 pub use types::{

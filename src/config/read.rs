@@ -16,6 +16,9 @@ use crate::tenant::{Policy, TenantId, TenantKey};
 /// The console's name; no tenant and no upstream may bear it.
 const CONSOLE: &str = "tenantry";
 
+/// The folder of the grants.
+pub const GRANTS: &str = "grants";
+
 /// Reads a directory.
 pub(super) fn read(directory: &Path, environment: &Environment<'_>) -> Config {
     let findings = Findings::default();
@@ -230,7 +233,7 @@ impl Files<'_> {
 
     fn grants(&self) -> BTreeMap<String, grants::Declared> {
         let mut grants = BTreeMap::new();
-        for (name, file) in self.listed(Path::new("grants")) {
+        for (name, file) in self.listed(Path::new(GRANTS)) {
             let effect = Effect::Stops(Object::Grant(name.clone()));
             let declared = self.one(&file, &effect, |table| grants::read(table, &name));
             grants.insert(name, declared.unwrap_or_default());

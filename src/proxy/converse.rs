@@ -3,19 +3,20 @@
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
+use super::collect::{CollectError, Collector};
 use super::context::{Context, Counted};
 use super::fan::{Fan, Finished};
+use super::fan_watch::{SERVER_LOST, Sink, Verdict, settle, watch_fan};
 use super::hatch::{Witness, note_refused_tenant, now};
 use super::identity::Actor;
-use super::relay::{Event, flush, poll_relay};
+use super::relay::{Event, poll_relay};
 use crate::bypass::{AdminSession, GrantEnd};
 use crate::config::{Isolation, Limits, LoginRole, Upstream};
 use crate::net::handshake::ClientStream;
@@ -24,7 +25,7 @@ use crate::protocol::backend::{
 };
 use crate::protocol::error_response::ErrorReport;
 use crate::registry::{Served, Snapshot};
-use crate::session::{Condition, Rules, Session, Variables};
+use crate::session::{Ask, Condition, FanOut, Rules, Session, Variables};
 use crate::tenant::{TenantId, TenantKey};
 use crate::upstream::{AcquireError, Borrowed, ConnectError, Pool, Registration, Target, Users};
 use crate::verify::Reach;
@@ -179,7 +180,7 @@ fn witness(conversation: &Conversation) -> Option<Witness> {
 }
 
 /// Returns when the grant in force ends, or the files are read anew.
-async fn grant_may_end(ends_at: Option<Duration>, mut changes: watch::Receiver<u64>) {
+pub(super) async fn grant_may_end(ends_at: Option<Duration>, mut changes: watch::Receiver<u64>) {
     let time_is_over = async {
         match ends_at {
             // A little later, so that it has ended by then.
@@ -211,7 +212,7 @@ enum Client {
 const READ_AHEAD_BYTES_MAX: usize = 64 * 1024;
 
 /// Returns when the client leaves. What it sends meanwhile is kept, within bounds.
-async fn leaves(client: &mut ClientStream) {
+pub(super) async fn leaves(client: &mut ClientStream) {
     while client.input.len() < READ_AHEAD_BYTES_MAX {
         client.input.reserve(1024);
         match client.stream.read_buf(&mut client.input).await {
@@ -220,15 +221,6 @@ async fn leaves(client: &mut ClientStream) {
         }
     }
     std::future::pending::<()>().await;
-}
-
-/// What became of a statement for many tenants.
-enum Verdict {
-    Finished(Box<Finished>),
-    /// The client has left.
-    Gone,
-    /// It must end.
-    Stopped(ErrorReport),
 }
 
 struct Running {
@@ -279,10 +271,9 @@ impl Running {
                     tracing::warn!(%error, "a server connection was lost at work");
                     self.conversation.registration.rests();
                     self.borrowed = None;
-                    self.conversation.session.lose_server(&ErrorReport::fatal(
-                        "08006",
-                        "the connection to the database server was lost",
-                    ));
+                    self.conversation
+                        .session
+                        .lose_server(&ErrorReport::fatal("08006", SERVER_LOST));
                 }
                 Event::Ended | Event::ClientGone => break,
             }
@@ -363,7 +354,7 @@ impl Running {
         // What the session's own server connection does is nothing that could be cancelled.
         self.conversation.registration.rests();
         let registrations = fan.registrations();
-        let verdict = self.watch_fan(fan, &request.leave.grant.name).await;
+        let verdict = Box::pin(self.run_fan(fan, &request)).await;
         if let Some(borrowed) = &mut self.borrowed {
             self.conversation.registration.works(borrowed.server());
         }
@@ -377,62 +368,45 @@ impl Running {
         }
         match verdict {
             Verdict::Stopped(report) => {
-                self.conversation.session.fanned_out(0, Err(report.into()));
+                self.conversation.session.fanned_out(0, Err(report));
                 Client::There
             }
             Verdict::Finished(_) | Verdict::Gone => Client::Gone,
         }
     }
 
-    /// Passes on what the parts answer, until they have ended, or must.
-    async fn watch_fan(&mut self, fan: Fan, grant: &str) -> Verdict {
-        let Self {
-            conversation,
-            version,
-            ..
-        } = self;
-        let Conversation {
-            client,
-            session,
-            route,
-            context,
-            registration,
-            ..
-        } = conversation;
-        let ended = || {
-            let message = format!("grant \"{grant}\" has ended [TN6007]");
-            Verdict::Stopped(ErrorReport::error("57014", message))
+    /// Runs the parts; the rows go to the client, or into a table of the session's own server connection.
+    async fn run_fan(&mut self, fan: Fan, request: &FanOut) -> Verdict {
+        let into = match request.ask {
+            Ask::Describe(_) => None,
+            Ask::Run(_) => request.into.as_deref(),
         };
-        let (frames_out, mut frames_in) = mpsc::channel::<BytesMut>(1);
-        let mut running = pin!(fan.run(frames_out));
-        let mut cancelled = pin!(registration.is_cancelled_in_queue());
-        loop {
-            // Whatever changes from here on is told.
-            let may_end = grant_may_end(session.grant_ends_at(), context.registry.changes());
-            follow(context, route, version, session);
-            if session.grant() != Some(grant) {
-                return ended();
+        let mut sink = match (into, &mut self.borrowed, request.leave.classified()) {
+            (Some(table), Some(borrowed), Some(classified)) => {
+                let catalog = classified.catalog();
+                Sink::Table(Collector::new(borrowed.server(), catalog, table))
             }
-            tokio::select! {
-                biased;
-                Some(mut frames) = frames_in.recv() => {
-                    session.pass_fanned(&mut frames);
-                    if flush(client, session).await.is_err() {
-                        return Verdict::Gone;
-                    }
+            (_, _, _) => Sink::Client,
+        };
+        let conversation = &mut self.conversation;
+        let verdict = watch_fan(conversation, &mut self.version, fan, (request, &mut sink)).await;
+        let Sink::Table(collector) = sink else {
+            return verdict;
+        };
+        let table = into.unwrap_or_default();
+        match settle(collector, verdict).await {
+            Ok((columns, verdict)) => {
+                if let Some(columns) = columns {
+                    self.conversation.session.collected(table, &columns);
                 }
-                finished = &mut running => {
-                    while let Ok(mut frames) = frames_in.try_recv() {
-                        session.pass_fanned(&mut frames);
-                    }
-                    return Verdict::Finished(Box::new(finished));
-                }
-                () = leaves(client) => return Verdict::Gone,
-                () = &mut cancelled => {
-                    let message = "canceling statement due to user request";
-                    return Verdict::Stopped(ErrorReport::error("57014", message));
-                }
-                () = may_end => {}
+                verdict
+            }
+            Err(CollectError::Failed(error)) => Verdict::Stopped(error),
+            Err(CollectError::Lost) => {
+                self.borrowed = None;
+                let report = ErrorReport::fatal("08006", SERVER_LOST);
+                self.conversation.session.lose_server(&report);
+                Verdict::Stopped(report.into())
             }
         }
     }
@@ -595,7 +569,12 @@ pub(super) fn destination(served: &Served<'_>) -> Option<(Target, Rules)> {
 }
 
 /// Puts the session under the newest catalog and policy; ends it if it may not go on.
-fn follow(context: &Context, route: &mut Route, version: &mut Option<u64>, session: &mut Session) {
+pub(super) fn follow(
+    context: &Context,
+    route: &mut Route,
+    version: &mut Option<u64>,
+    session: &mut Session,
+) {
     let snapshot = context.registry.snapshot();
     if matches!(route.actor, Actor::Admin { .. }) {
         session.set_time(now());

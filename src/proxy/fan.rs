@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 
 use super::context::Context;
 use super::converse::main_database;
-use super::part::{Answer, Part, PartError, Whose};
+use super::part::{Answer, Part, PartError, Whose, too_many};
 use crate::admitted::Admitted;
 use crate::config::{Isolation, Upstream};
 use crate::isolate::{Isolated, Kind};
@@ -79,6 +79,10 @@ impl Fan {
                     return Err(report);
                 }
             }
+        }
+        if is_write && request.into.is_some() {
+            let message = "what a statement changes cannot be collected";
+            return Err(ErrorReport::error("0A000", message).into());
         }
         if is_write && request.status != TransactionStatus::Idle {
             let message = "each tenant is written in a transaction of its own: this cannot be part of \
@@ -159,7 +163,31 @@ impl Fan {
     }
 
     fn announce(&self, answer: &Answer, frames: &mut BytesMut) {
-        match &self.request.ask {
+        match (&self.request.ask, &self.request.into) {
+            // Who collects sees no rows; what makes the table has to know the columns.
+            (Ask::Describe(None), Some(_)) => {
+                frames.extend_from_slice(&answer.parameters);
+                empty(frames, b'n');
+            }
+            (Ask::Describe(Some(_)), Some(_)) => empty(frames, b'n'),
+            (Ask::Run(_), Some(_)) => {
+                if answer.columns.is_some() {
+                    self.row_description(answer, frames);
+                }
+            }
+            (ask, None) => self.announce_result(ask, answer, frames),
+        }
+        if self.is_run() && !self.is_write && self.names_tenants() {
+            notice(
+                frames,
+                "each tenant's rows are a result of its own: aggregates, ORDER BY and LIMIT hold per \
+                 tenant",
+            );
+        }
+    }
+
+    fn announce_result(&self, ask: &Ask, answer: &Answer, frames: &mut BytesMut) {
+        match ask {
             Ask::Describe(None) => {
                 frames.extend_from_slice(&answer.parameters);
                 self.row_description(answer, frames);
@@ -171,13 +199,6 @@ impl Fan {
                 }
             }
             Ask::Run(Some(_)) => {}
-        }
-        if self.is_run() && !self.is_write && self.names_tenants() {
-            notice(
-                frames,
-                "each tenant's rows are a result of its own: aggregates, ORDER BY and LIMIT hold per \
-                 tenant",
-            );
         }
     }
 
@@ -231,9 +252,9 @@ impl Fan {
             match answer {
                 Ok(answer) => {
                     for row in &answer.rows {
-                        if rows_max.is_some_and(|max| *rows >= max) {
+                        if let Some(max) = rows_max.filter(|max| *rows >= *max) {
                             tell(frames_out, frames).await;
-                            return Err(too_many(rows_max));
+                            return Err(too_many(max));
                         }
                         data_row(&mut frames, names.then(|| part.tenant()), row);
                         *rows += 1;
@@ -255,19 +276,21 @@ impl Fan {
     async fn write(&mut self, frames_out: &Frames, rows: &mut u64) -> Result<String, FanError> {
         let names = self.names_tenants();
         let skips = self.request.on_error == OnError::Skip;
+        let rows_max = self.request.leave.grant.max_rows;
         let mut command = String::new();
         let mut parts = self.parts.drain(..);
         while let Some(mut part) = parts.next() {
             let mut frames = BytesMut::new();
             let tenant = part.tenant().clone();
-            match part.run().await {
+            let left = rows_max.map(|max| max.saturating_sub(*rows));
+            match part.change(left).await {
                 Ok(answer) => {
                     for row in &answer.rows {
                         data_row(&mut frames, names.then_some(&tenant), row);
                     }
-                    let (words, count) = answer.tag.rsplit_once(' ').unwrap_or((&answer.tag, "0"));
+                    let (words, _count) = answer.tag.rsplit_once(' ').unwrap_or((&answer.tag, "0"));
                     words.clone_into(&mut command);
-                    *rows += count.parse::<u64>().unwrap_or_default();
+                    *rows += answer.changed();
                     notice(&mut frames, &format!("tenant \"{tenant}\": {}", answer.tag));
                 }
                 Err(PartError::Unreachable(report)) if skips => {
@@ -416,12 +439,6 @@ pub(super) fn unreachable(tenant: &TenantId) -> PartError {
         .with_hint("To leave it out: SET tenantry.on_error = 'skip'.")
         .into(),
     )
-}
-
-fn too_many(rows_max: Option<u64>) -> FanError {
-    let rows_max = rows_max.unwrap_or_default();
-    let message = format!("the grant allows {rows_max} rows at most [TN6008]");
-    ErrorReport::error("54000", message).into()
 }
 
 /// Who listens no longer has gone, or has cancelled.

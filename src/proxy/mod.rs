@@ -17,9 +17,11 @@
 //! What a message means: [`crate::session`]. What a statement becomes: [`crate::isolate`].
 
 mod client;
+mod collect;
 mod context;
 mod converse;
 mod fan;
+mod fan_watch;
 mod hatch;
 mod identity;
 mod parameters;

@@ -126,6 +126,8 @@ pub(super) struct Part {
 enum Step {
     Describe,
     Run,
+    /// To change no more rows than this; else nothing is changed.
+    Change(u64),
 }
 
 impl Part {
@@ -163,6 +165,12 @@ impl Part {
     /// Runs it, in a transaction of its own.
     pub(super) async fn run(&mut self) -> Result<Answer, PartError> {
         self.ask(Step::Run).await
+    }
+
+    /// Runs a statement that changes rows, in a transaction of its own. None is changed if that would change
+    /// more than so many.
+    pub(super) async fn change(&mut self, most: Option<u64>) -> Result<Answer, PartError> {
+        self.ask(most.map_or(Step::Run, Step::Change)).await
     }
 
     async fn ask(&self, step: Step) -> Result<Answer, PartError> {
@@ -229,6 +237,7 @@ impl Part {
     ) -> Result<Answer, PartError> {
         let lost = |_error| unreachable(&self.whose.tenant);
         let mut input = self.messages(step);
+        let mut waits = matches!(step, Step::Change(_));
         let mut answer = Answer::default();
         let mut frames = BytesMut::new();
         let mut failed = None;
@@ -260,6 +269,20 @@ impl Part {
             }
             if session.ending().is_some() {
                 return Err(unreachable(&self.whose.tenant));
+            }
+            if let Step::Change(most) = step
+                && waits
+                && (failed.is_some() || !answer.tag.is_empty())
+            {
+                if failed.is_none() && answer.changed() > most {
+                    // The connection is closed before the change is committed.
+                    let max = self.request.leave.grant.max_rows.unwrap_or(most);
+                    return Err(PartError::Failed(too_many(max).of(&self.whose.tenant)));
+                }
+                waits = false;
+                message(&mut input, b'S', |_| {});
+                session.on_client(&mut input);
+                continue;
             }
             if session.is_finished_with_server() {
                 break;
@@ -313,7 +336,7 @@ impl Part {
             None => FirstColumn::Tenant,
             Some(_) => FirstColumn::Own,
         };
-        if step == Step::Run || bind.is_some() {
+        if step != Step::Describe || bind.is_some() {
             message(&mut bytes, b'B', |body| put_bind(body, bind, first));
         }
         match step {
@@ -321,12 +344,17 @@ impl Part {
                 body.put_u8(if bind.is_some() { b'P' } else { b'S' });
                 put_string(body, b"");
             }),
-            Step::Run => message(&mut bytes, b'E', |body| {
+            Step::Change(_) | Step::Run => message(&mut bytes, b'E', |body| {
                 put_string(body, b"");
                 body.put_u32(0);
             }),
         }
-        message(&mut bytes, b'S', |_| {});
+        // What is to be counted is committed once it has been.
+        let end = match step {
+            Step::Change(_) => b'H',
+            Step::Describe | Step::Run => b'S',
+        };
+        message(&mut bytes, end, |_| {});
         bytes
     }
 }
@@ -384,6 +412,12 @@ fn collect(session: &mut Session, frames: &mut BytesMut) {
 }
 
 impl Answer {
+    /// How many rows the command tag counts.
+    pub(super) fn changed(&self) -> u64 {
+        let (_, count) = self.tag.rsplit_once(' ').unwrap_or_default();
+        count.parse().unwrap_or_default()
+    }
+
     /// Takes a frame; gives the error if it is one.
     fn take(&mut self, frame: &Frame) -> Option<FanError> {
         match frame.tag {
@@ -399,17 +433,19 @@ impl Answer {
             }
             b'E' => {
                 let report = ServerReport::read(&frame.body).ok()?;
-                return Some(FanError {
-                    sqlstate: report.text(b'C').unwrap_or("XX000").to_owned(),
-                    message: report.text(b'M').unwrap_or_default().to_owned(),
-                    hint: report.text(b'H').map(str::to_owned),
-                });
+                return Some(FanError::from(&report));
             }
             // What was confirmed, parameters of the connection, notices of one part.
             _ => {}
         }
         None
     }
+}
+
+/// What is said of more rows than the grant allows.
+pub(super) fn too_many(rows_max: u64) -> FanError {
+    let message = format!("the grant allows {rows_max} rows at most [TN6008]");
+    ErrorReport::error("54000", message).into()
 }
 
 fn too_large(tenant: &TenantId) -> FanError {

@@ -4,7 +4,8 @@
 //!
 //! # Invariants
 //! 1. A snapshot never changes. A session keeps the one that it took; whoever asks later gets a newer one.
-//! 2. A wrong file never takes effect: on any fault a reload leaves the old state in place.
+//! 2. A wrong file never takes effect: on any fault a reload leaves the old state in place. Only the grants
+//!    that were taken back end even then.
 //! 3. A tenant whose server could not be asked what its tables look like is refused.
 //!
 //! # Not here
@@ -12,7 +13,7 @@
 
 mod snapshot;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,8 +24,11 @@ use tokio::sync::{Mutex, watch};
 
 pub use snapshot::{Served, SharedTables, Snapshot, Unavailable};
 
+use crate::bypass::Grant;
 use crate::catalog::Catalog;
-use crate::config::{self, Config, Effect, Fault, Isolation, LoginRole, MissingSecret, Revision};
+use crate::config::{
+    self, Config, Effect, Fault, Isolation, LoginRole, MissingSecret, Object, Revision,
+};
 use crate::tenant::Classified;
 use crate::upstream::{IntrospectError, introspect};
 
@@ -138,6 +142,23 @@ impl Registry {
         let old = self.current.load_full();
         let revision = Revision::of(&self.directory);
         let config = config::load(&self.directory, MissingSecret::Fault);
+        let grants = Written::of(&config);
+        let made = self.make(&old, config, revision).await;
+        match &made {
+            Ok(new) => self.publish(Arc::clone(new)),
+            // What lets less through must not wait until somebody has mended another file.
+            Err(_) => self.end_grants(&old, &grants),
+        }
+        made
+    }
+
+    /// Puts the files and the databases together, if nothing is wrong with them.
+    async fn make(
+        &self,
+        old: &Snapshot,
+        config: Config,
+        revision: Revision,
+    ) -> Result<Arc<Snapshot>, ReloadError> {
         if has_wrong(&config.faults) {
             return Err(ReloadError::Rejected(Rejected {
                 faults: config.faults,
@@ -161,9 +182,31 @@ impl Registry {
                 faults: new.config().faults.clone(),
             }));
         }
-        let new = Arc::new(new);
-        self.publish(Arc::clone(&new));
-        Ok(new)
+        Ok(Arc::new(new))
+    }
+
+    /// Leaves everything as it is, but for the grants that were taken back.
+    fn end_grants(&self, old: &Snapshot, written: &Written) {
+        let mut config = old.config().clone();
+        config.grants.retain(|_, grant| !written.takes_back(grant));
+        let ended: Vec<String> = old
+            .config()
+            .grants
+            .keys()
+            .filter(|name| !config.grants.contains_key(*name))
+            .cloned()
+            .collect();
+        if ended.is_empty() {
+            return;
+        }
+        tracing::warn!("grants taken back all the same: {}", ended.join(", "));
+        let new = Snapshot::new(
+            config,
+            old.shared().clone(),
+            old.revision().clone(),
+            old.version() + 1,
+        );
+        self.publish(Arc::new(new));
     }
 
     /// Asks the servers that were down, again and again, until the future is dropped.
@@ -219,6 +262,56 @@ impl Registry {
             self.publish(Arc::new(new));
         }
         all_up
+    }
+}
+
+/// The grants as the files have them, whatever is wrong elsewhere.
+struct Written {
+    grants: BTreeMap<String, Grant>,
+    /// What could not be read, and so tells nothing.
+    unread: BTreeSet<String>,
+    folder: Folder,
+}
+
+/// Whether it is known which files there are.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Folder {
+    Read,
+    Unread,
+}
+
+impl Written {
+    fn of(config: &Config) -> Self {
+        let unread = config
+            .faults
+            .iter()
+            .filter_map(|fault| match &fault.effect {
+                Effect::NotSupportedYet(Object::Grant(name))
+                | Effect::Stops(Object::Grant(name)) => Some(name.clone()),
+                Effect::Nothing
+                | Effect::NotSupportedYet(_)
+                | Effect::Stops(_)
+                | Effect::StopsEverything => None,
+            });
+        let is_folder = |fault: &Fault| fault.place.file == Path::new(config::GRANTS);
+        Self {
+            grants: config.grants.clone(),
+            unread: unread.collect(),
+            folder: if config.faults.iter().any(is_folder) {
+                Folder::Unread
+            } else {
+                Folder::Read
+            },
+        }
+    }
+
+    /// Whether this grant is taken back: its file is gone, or allows something else, or ends sooner.
+    fn takes_back(&self, grant: &Grant) -> bool {
+        if self.folder == Folder::Unread || self.unread.contains(&grant.name) {
+            return false;
+        }
+        let new = self.grants.get(&grant.name);
+        new.is_none_or(|new| !new.continues(grant) || new.expires < grant.expires)
     }
 }
 

@@ -10,12 +10,12 @@ use bytes::Bytes;
 
 use super::admission::{Plan, parse_text};
 use super::hatch::{
-    BYPASS, Hatch, InForce, ON_ERROR, Opened, READ_ONLY, Running, TENANT, Ticket, own_variable,
-    without_grant,
+    BYPASS, Hatch, InForce, ON_ERROR, Opened, READ_ONLY, Running, SinceReady, TENANT, Ticket,
+    own_variable, without_grant,
 };
 use super::leave::unknown;
 use super::record::{Intent, parameters};
-use super::{Housekeeping, Session};
+use super::{Housekeeping, Session, Stage};
 use crate::bypass::Ending;
 use crate::isolate::{Kind, TransactionCommand};
 use crate::protocol::backend::TransactionStatus;
@@ -55,11 +55,35 @@ impl Session {
             hatch.abandon("its grant has ended");
             return Err(void);
         }
+        if runs(message) && self.align_pinned() {
+            return Ok(Clearance::Awaited);
+        }
         let cleared = self.clear_plan(message);
         if let (Err(_), Some(hatch)) = (&cleared, &mut self.hatch) {
             hatch.abandon("refused");
         }
         cleared
+    }
+
+    /// A connection that stays with the session is not lent again when a grant begins or ends: its variables
+    /// are brought into line where no transaction is open. Whether that has to be waited for.
+    fn align_pinned(&mut self) -> bool {
+        let variables = self.server_variables().into_owned();
+        let (Some(hatch), Some(server)) = (&self.hatch, &mut self.server) else {
+            return false;
+        };
+        let is_between =
+            hatch.since_ready == SinceReady::Nothing && hatch.status == TransactionStatus::Idle;
+        if server.stage != Stage::Pinned || !is_between {
+            return false;
+        }
+        let Some(task) = variables.task(&server.state.variables) else {
+            return false;
+        };
+        server.out.housekeeping(&[task]);
+        server.expected.push_housekeeping();
+        server.state.variables = variables.current().clone();
+        true
     }
 
     fn clear_plan(&mut self, message: &FrontendMessage) -> Result<Clearance, ErrorReport> {
@@ -307,6 +331,7 @@ impl Session {
         let Some(hatch) = &mut self.hatch else {
             return;
         };
+        hatch.since_ready = SinceReady::Messages;
         if let Some((portal, opened)) = opened {
             hatch.portals.insert(portal, opened);
         }

@@ -369,13 +369,15 @@ impl Session {
 
     fn sync(&mut self) {
         self.skipping = false;
-        match &mut self.server {
-            Some(server) => {
-                server.out.sync();
-                server.expected.push(Reply::Sync);
-            }
-            None => ready_for_query(self.to_client.buffer(), TransactionStatus::Idle),
+        if let Some(server) = &mut self.server {
+            server.out.sync();
+            server.expected.push(Reply::Sync);
+            return;
         }
+        if let Some(hatch) = &mut self.hatch {
+            hatch.clear_kept_portals();
+        }
+        ready_for_query(self.to_client.buffer(), TransactionStatus::Idle);
     }
 
     fn query(&mut self, sql: &Bytes) -> Result<(), Failure> {
@@ -383,6 +385,7 @@ impl Session {
         let plan = self.admit(sql, &[])?;
         let key = self.key_for(&plan);
         let named = self.named(&plan)?;
+        self.begin_counting(&plan);
         let Some(server) = &mut self.server else {
             // An empty text: no server is asked.
             empty(self.to_client.buffer(), b'I');

@@ -16,22 +16,27 @@ use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::Session;
-use super::client::{Failure, PARSE_COMPLETE, Step};
+use super::client::{Failure, PARSE_COMPLETE, Step, refusal_report};
 use super::hatch::{Hatch, InForce, ON_ERROR, Ticket, without_grant};
 use super::leave::{Leave, Reach};
+use super::portion::Portions;
 use super::record::{HatchEvent, Intent, parameters};
 use super::statements::ClientStatement;
 use super::variables::Values;
+use super::{Session, Stage};
 use crate::bypass::Ending;
 use crate::catalog::Oid;
 use crate::protocol::backend::{TransactionStatus, message, put_string, ready_for_query};
-use crate::protocol::error_response::ErrorReport;
+use crate::protocol::error_response::{ErrorReport, ServerReport};
 use crate::protocol::frontend::{Bind, FrontendMessage, Target};
 use crate::tenant::TenantId;
+use crate::verify::{Collect, collect};
 
 /// `BindComplete`
 const BIND_COMPLETE: &[u8] = b"2\0\0\0\x04";
+
+/// The result formats of a Bind: one for all, text.
+const ALL_AS_TEXT: &[u8] = b"\0\0";
 
 /// What becomes of the rest when a tenant's database cannot be reached.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -69,6 +74,16 @@ impl From<ErrorReport> for FanError {
             sqlstate: report.sqlstate.to_owned(),
             message: report.message,
             hint: report.hint,
+        }
+    }
+}
+
+impl From<&ServerReport<'_>> for FanError {
+    fn from(report: &ServerReport<'_>) -> Self {
+        Self {
+            sqlstate: report.text(b'C').unwrap_or("XX000").to_owned(),
+            message: report.text(b'M').unwrap_or_default().to_owned(),
+            hint: report.text(b'H').map(str::to_owned),
         }
     }
 }
@@ -116,6 +131,8 @@ pub struct FanOut {
     pub declared_types: Vec<Oid>,
     /// What is asked for.
     pub ask: Ask,
+    /// The temporary table that the rows are collected in, on the admin's own server connection.
+    pub into: Option<String>,
     /// What the client says of databases that cannot be reached.
     pub on_error: OnError,
     /// Whether a transaction block is open.
@@ -157,12 +174,35 @@ impl Session {
         };
         hatch.fan = None;
         hatch.ticket = Ticket::None;
+        let filling = hatch.filling.take();
+        let (result, portions) = match (result, filling) {
+            (Ok(tag), Some(mut portions)) => match portions.complete(&tag) {
+                Ok(()) => (Ok(tag), Some(portions)),
+                Err(report) => (Err(report.into()), None),
+            },
+            (result, _) => (result, None),
+        };
         let ending = match &result {
             Ok(tag) => Ending::Tag(tag.clone()),
             Err(error) => Ending::Sqlstate(error.sqlstate.clone()),
         };
         hatch.events.push(HatchEvent::Outcome { rows, ending });
         let status = hatch.status;
+        if let (Some(server), FrontendMessage::Query(_)) = (&mut self.server, &held)
+            && status == TransactionStatus::Idle
+            && server.stage == Stage::Working
+            && server.expected.is_empty()
+        {
+            // It was there for rows to be collected, and nothing of them has stayed.
+            server.stage = Stage::Finished;
+        }
+        if let (Some(portions), FrontendMessage::Execute { portal, rows_max }) = (portions, &held) {
+            hatch
+                .portions
+                .insert(Bytes::copy_from_slice(portal), portions);
+            self.give_portion(portal, *rows_max);
+            return;
+        }
         match result {
             Ok(tag) => {
                 let out = self.to_client.buffer();
@@ -201,7 +241,7 @@ impl Session {
         match message {
             FrontendMessage::Query(sql) => {
                 self.forget(&Bytes::new());
-                if !self.reaches_databases(sql, &[]) {
+                if !self.is_for_each(sql, &[])? {
                     return Ok(None);
                 }
                 let kept = Kept {
@@ -233,11 +273,13 @@ impl Session {
                 None => Ok(None),
             },
             FrontendMessage::Execute { portal, rows_max } => match self.kept_portal(portal)? {
-                Some(_) if *rows_max > 0 => Err(ErrorReport::error(
-                    "0A000",
-                    "a result of several databases comes as a whole only",
-                )),
-                Some(portal) => self.keep(message, &portal.kept, &Ask::Run(Some(portal.bind))),
+                Some(_) if self.give_portion(portal, *rows_max) => Ok(Some(Step::Done)),
+                Some(found) => {
+                    if let Some(hatch) = &mut self.hatch {
+                        hatch.filling = (*rows_max > 0).then(Portions::default);
+                    }
+                    self.keep(message, &found.kept, &Ask::Run(Some(found.bind)))
+                }
                 None => Ok(None),
             },
             FrontendMessage::Close(Target::Statement, name) => {
@@ -247,6 +289,7 @@ impl Session {
             FrontendMessage::Close(Target::Portal, name) => {
                 if let Some(hatch) = &mut self.hatch {
                     hatch.kept_portals.remove(name);
+                    hatch.portions.remove(name);
                 }
                 Ok(None)
             }
@@ -266,7 +309,7 @@ impl Session {
         if name.is_empty() {
             self.forget(name);
         }
-        if !self.reaches_databases(sql, declared_types) {
+        if !self.is_for_each(sql, declared_types)? {
             return Ok(None);
         }
         let is_known = self.kept(name).is_some() || self.statements.contains_key(name);
@@ -291,6 +334,7 @@ impl Session {
         let kept = self.kept(&bind.statement);
         let hatch = self.hatch.as_mut()?;
         hatch.kept_portals.remove(&bind.portal);
+        hatch.portions.remove(&bind.portal);
         let (Some(kept), Some(leave)) = (kept, hatch.leave().cloned()) else {
             return None;
         };
@@ -309,7 +353,7 @@ impl Session {
     /// A statement that was prepared under another grant is one of the other kind, maybe.
     fn rehome(&mut self, name: &Bytes) -> Result<(), Failure> {
         if let Some(kept) = self.kept(name) {
-            if !self.reaches_databases(&kept.sql, &kept.declared_types) {
+            if !self.is_for_each(&kept.sql, &kept.declared_types)? {
                 let plan = self.admit(&kept.sql, &kept.declared_types)?;
                 self.forget(name);
                 let statement = ClientStatement {
@@ -321,7 +365,7 @@ impl Session {
                 self.statements.insert(name, Arc::new(statement));
             }
         } else if let Some(statement) = self.statements.get(name).cloned()
-            && self.reaches_databases(&statement.sql, &statement.declared_types)
+            && self.is_for_each(&statement.sql, &statement.declared_types)?
         {
             self.statements.remove(name);
             let kept = Kept {
@@ -366,12 +410,21 @@ impl Session {
         }
     }
 
-    /// Whether a text touches relations, under a grant that reaches databases. What is wrong with it
-    /// otherwise, the usual way tells.
-    fn reaches_databases(&self, sql: &Bytes, declared_types: &[Oid]) -> bool {
-        self.hatch
-            .as_ref()
-            .is_some_and(|hatch| hatch.fans_out() && hatch.needs_relations(sql, declared_types))
+    /// Whether a text collects rows, or touches relations under a grant that reaches databases. What is wrong
+    /// with it otherwise, the usual way tells.
+    fn is_for_each(&self, sql: &Bytes, declared_types: &[Oid]) -> Result<bool, Failure> {
+        let Some(hatch) = &self.hatch else {
+            return Ok(false);
+        };
+        if hatch.leave().is_some() && collected(sql)?.is_some() {
+            return Ok(true);
+        }
+        let is_at_hand = || {
+            hatch
+                .collected()
+                .is_some_and(|admission| admission.admit(sql, declared_types).is_ok())
+        };
+        Ok(hatch.fans_out() && hatch.needs_relations(sql, declared_types) && !is_at_hand())
     }
 
     /// Keeps a statement for the proxy; its record comes first.
@@ -402,25 +455,46 @@ impl Session {
             return Err(without_grant());
         };
         let tenant = bound.as_ref().map_err(Clone::clone)?.tenant.clone();
+        let collect = collected(&kept.sql)?;
+        let mut ask = ask.clone();
+        if let Some(collect) = &collect {
+            hatch.may_collect(&collect.table)?;
+            if let Ask::Run(bind) = &mut ask {
+                // The table is made on this session's own connection.
+                if self.server.is_none() {
+                    return Ok(Some(Step::Wait(message.clone())));
+                }
+                if let Some(bind) = bind {
+                    bind.result_formats = Bytes::from_static(ALL_AS_TEXT);
+                }
+            }
+        }
+        let parameters = match &ask {
+            Ask::Describe(Some(bind)) | Ask::Run(Some(bind)) => parameters(bind),
+            Ask::Describe(None) | Ask::Run(None) => Vec::new(),
+        };
+        let sql = match &collect {
+            Some(collect) => Bytes::copy_from_slice(collect.query.as_bytes()),
+            None => kept.sql.clone(),
+        };
+        let sent = String::from_utf8_lossy(&sql).into_owned();
         hatch.fan = Some(Box::new(FanOut {
             leave: Arc::clone(leave),
             tenant: tenant.clone(),
-            sql: kept.sql.clone(),
+            sql,
             declared_types: kept.declared_types.clone(),
             on_error,
             status: hatch.status,
             variables,
-            ask: ask.clone(),
+            ask,
+            into: collect.map(|collect| collect.table),
         }));
         hatch.ticket = Ticket::Wanted(Box::new(Intent {
             leave: Arc::clone(leave),
             tenant,
             statement: kept.sql.clone(),
-            sent: String::from_utf8_lossy(&kept.sql).into_owned(),
-            parameters: match ask {
-                Ask::Describe(Some(bind)) | Ask::Run(Some(bind)) => parameters(bind),
-                Ask::Describe(None) | Ask::Run(None) => Vec::new(),
-            },
+            sent,
+            parameters,
         }));
         Ok(Some(Step::Wait(message.clone())))
     }
@@ -434,8 +508,20 @@ impl Session {
 
     /// Rows, descriptions and notices of a result that is made of many.
     pub fn pass_fanned(&mut self, frames: &mut BytesMut) {
+        if let Some(hatch) = &mut self.hatch
+            && let Some(filling) = &mut hatch.filling
+        {
+            let rest = filling.take(frames);
+            self.to_client.push(rest.freeze());
+            return;
+        }
         self.to_client.push(frames.split().freeze());
     }
+}
+
+/// The query whose rows a text collects, if it does.
+fn collected(sql: &Bytes) -> Result<Option<Collect>, Failure> {
+    collect(sql).map_err(|refusal| refusal_report(&refusal, sql))
 }
 
 impl Hatch {

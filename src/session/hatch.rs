@@ -20,8 +20,11 @@ use bytes::Bytes;
 use super::Session;
 use super::admission::{Admission, Plan};
 use super::client::refusal_report;
+use super::collected::Collected;
+use super::counting::Counting;
 use super::fan::{FanOut, Kept, KeptPortal};
 use super::leave::{Bound, Leave};
+use super::portion::Portions;
 use super::record::{HatchEvent, Intent};
 use crate::bypass::{Ending, GrantEnd, SentParameter};
 use crate::catalog::Oid;
@@ -85,6 +88,13 @@ pub(super) struct Opened {
     pub(super) rows: u64,
 }
 
+/// What was sent since the server was last ready. A transaction may be open that no command has begun.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum SinceReady {
+    Messages,
+    Nothing,
+}
+
 /// What an admin's session has beyond a tenant's.
 #[derive(Debug)]
 pub(super) struct Hatch {
@@ -95,14 +105,24 @@ pub(super) struct Hatch {
     /// What `tenantry.tenant` was when `in_force` was made.
     pub(super) bound_to: Option<String>,
     pub(super) status: TransactionStatus,
+    /// What was sent since the server was last ready.
+    pub(super) since_ready: SinceReady,
     pub(super) ticket: Ticket,
     pub(super) running: Option<Running>,
+    /// What must be counted before it is committed.
+    pub(super) counting: Option<Counting>,
     pub(super) portals: HashMap<Bytes, Opened>,
     /// What is run for each tenant by itself.
     pub(super) fan: Option<Box<FanOut>>,
+    /// Temporary tables with rows of many tenants.
+    pub(super) collected: Option<Collected>,
     /// Prepared statements of that kind, and portals of them.
     pub(super) kept: HashMap<Bytes, Kept>,
     pub(super) kept_portals: HashMap<Bytes, KeptPortal>,
+    /// What is left of their results, where the client takes them in portions.
+    pub(super) portions: HashMap<Bytes, Portions>,
+    /// Such a result while it comes.
+    pub(super) filling: Option<Portions>,
     /// A grant has ended in the open block: what comes next fails.
     pub(super) void: Option<ErrorReport>,
     pub(super) cancel: bool,
@@ -120,7 +140,7 @@ impl Hatch {
     /// What decides on a statement.
     pub(super) fn admission(&self) -> Result<&Arc<Admission>, ErrorReport> {
         match &self.in_force {
-            InForce::Grant(_, Ok(bound)) => Ok(&bound.admission),
+            InForce::Grant(_, Ok(bound)) => Ok(self.collected().unwrap_or(&bound.admission)),
             InForce::Grant(_, Err(report)) => Err(report.clone()),
             InForce::Nothing => Ok(&self.rules.closed),
         }
@@ -240,11 +260,18 @@ impl Hatch {
     /// `ReadyForQuery` came.
     pub(super) fn note_status(&mut self, status: TransactionStatus) {
         self.status = status;
+        self.since_ready = SinceReady::Nothing;
         if status == TransactionStatus::Idle {
             self.void = None;
             self.portals.clear();
-            self.kept_portals.clear();
+            self.clear_kept_portals();
         }
+    }
+
+    /// The transaction is over, and its portals with it.
+    pub(super) fn clear_kept_portals(&mut self) {
+        self.kept_portals.clear();
+        self.portions.clear();
     }
 
     /// All that was due has come.
@@ -315,12 +342,17 @@ impl Session {
             in_force: InForce::Nothing,
             bound_to: None,
             status: TransactionStatus::Idle,
+            since_ready: SinceReady::Nothing,
             ticket: Ticket::None,
             running: None,
+            counting: None,
             portals: HashMap::new(),
             fan: None,
+            collected: None,
             kept: HashMap::new(),
             kept_portals: HashMap::new(),
+            portions: HashMap::new(),
+            filling: None,
             void: None,
             cancel: false,
             events: Vec::new(),
@@ -393,6 +425,7 @@ impl Session {
             Err(report) => {
                 hatch.ticket = Ticket::None;
                 hatch.fan = None;
+                hatch.filling = None;
                 if let Some(held) = self.held.take() {
                     self.fail(&held, &report);
                 }
@@ -443,6 +476,9 @@ impl Session {
     /// A grant is over, whether it was in force or would come back by a rollback.
     fn end_grant(&mut self, leave: &Arc<Leave>, why: GrantEnd) {
         self.variables.purge(BYPASS, &leave.grant.name);
+        if let Some(hatch) = &mut self.hatch {
+            hatch.forget_collected(leave);
+        }
         let in_block = self.variables.in_block();
         if let Some(hatch) = &mut self.hatch
             && hatch
@@ -507,6 +543,7 @@ impl Session {
             }
             None => InForce::Nothing,
         };
+        hatch.follow_collected();
     }
 
     /// The rules are new: the same grant is in force, by its new rules.
@@ -524,6 +561,7 @@ impl Session {
             }
             None => InForce::Nothing,
         };
+        hatch.follow_collected();
     }
 }
 

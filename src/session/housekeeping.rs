@@ -1,9 +1,21 @@
 //! The SQL that Tenantry sends on its own account: a closed list, with nothing of a client in it but
-//! quoted names and values of variables.
+//! quoted names, and values of variables.
 
 /// A text of Tenantry's own.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Housekeeping {
+    /// Opens a transaction around one statement, see [`Housekeeping::Commit`].
+    Begin,
+    /// Makes a temporary table, and takes its rows: what an admin collects from many tenants. It leaves the
+    /// transaction open.
+    Collect {
+        /// The table's name.
+        table: String,
+        /// The names of its columns, and of their types in `pg_catalog`.
+        columns: Vec<(String, String)>,
+    },
+    /// Ends it when what was changed has been counted.
+    Commit,
     /// Forgets what `currval` and `lastval` would tell.
     DiscardSequences,
     /// Nothing at all: PostgreSQL answers `EmptyQueryResponse`.
@@ -15,6 +27,8 @@ pub enum Housekeeping {
     /// Everything that a session can leave behind, but for prepared statements: DISCARD ALL without
     /// DEALLOCATE ALL and DISCARD PLANS.
     Reset,
+    /// Ends it when too much was changed, or the statement has failed.
+    Rollback,
     /// Sets and resets session variables.
     Variables {
         /// Names that get their default.
@@ -28,6 +42,22 @@ impl Housekeeping {
     /// The text to be sent.
     pub fn text(&self) -> String {
         match self {
+            Self::Begin => "BEGIN".to_owned(),
+            Self::Collect { table, columns } => {
+                let table = identifier(table);
+                let columns: Vec<String> = columns
+                    .iter()
+                    .map(|(name, type_name)| {
+                        format!("{} pg_catalog.{}", identifier(name), identifier(type_name))
+                    })
+                    .collect();
+                let columns = columns.join(", ");
+                format!(
+                    "BEGIN READ WRITE; CREATE TEMPORARY TABLE {table} ({columns}); \
+                     COPY pg_temp.{table} FROM STDIN"
+                )
+            }
+            Self::Commit => "COMMIT".to_owned(),
             Self::DiscardSequences => "DISCARD SEQUENCES".to_owned(),
             Self::Empty => String::new(),
             Self::Fail => "refused_by_tenantry".to_owned(),
@@ -36,6 +66,7 @@ impl Housekeeping {
                             UNLISTEN *; SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD TEMP; \
                             DISCARD SEQUENCES"
                 .to_owned(),
+            Self::Rollback => "ROLLBACK".to_owned(),
             Self::Variables { reset, set } => {
                 let reset = reset.iter().map(|name| {
                     let parts: Vec<String> = name.split('.').map(identifier).collect();

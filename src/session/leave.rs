@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use super::admission::{Admission, Numbers, Rules};
 use crate::bypass::{Grant, Sight, Validity};
+use crate::catalog::Relation;
 use crate::protocol::error_response::ErrorReport;
-use crate::tenant::{Classified, TableSet, TenantId, TenantKey, TenantSet, Verb};
+use crate::tenant::{Classified, Rows, Scope, TableSet, TenantId, TenantKey, TenantSet, Verb};
 
 /// A grant on one upstream.
 #[derive(Debug)]
@@ -98,14 +99,7 @@ impl Leave {
 
     /// Whether who took the other one goes on with this one: only its time and its reasons differ.
     pub fn continues(&self, other: &Self) -> bool {
-        let (new, old) = (&self.grant, &other.grant);
-        new.name == old.name
-            && new.who == old.who
-            && new.tenants == old.tenants
-            && new.tables == old.tables
-            && new.verbs == old.verbs
-            && new.max_rows == old.max_rows
-            && new.sight == old.sight
+        self.grant.continues(&other.grant)
     }
 
     /// The tenants of the shared tables that it names.
@@ -170,6 +164,24 @@ impl Leave {
             tenant,
             reach: Reach::Databases,
         }
+    }
+
+    /// What decides on statements about these temporary tables of an admin's. Beside them, the shared tables
+    /// are open, unless each tenant has to be asked by itself.
+    pub(super) fn over(&self, temporary: &[Relation]) -> Option<Arc<Admission>> {
+        let scope = if self.databases.is_empty() {
+            self.grant.scope(&self.tenants)?
+        } else {
+            Scope {
+                grant: self.grant.name.clone(),
+                rows: Rows::Of(BTreeSet::new()),
+                tables: TableSet::Listed(BTreeSet::new()),
+                verbs: self.grant.verbs.clone(),
+            }
+        };
+        let tables = self.classified.as_ref()?.with_temporary(temporary);
+        let rules = Rules::Bypass(Arc::new(tables.under(scope)));
+        Some(Arc::new(Admission::new(rules, self.numbers.clone())))
     }
 
     /// Whether it can be taken by this login now.

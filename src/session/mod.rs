@@ -20,6 +20,8 @@
 mod admission;
 mod clearance;
 mod client;
+mod collected;
+mod counting;
 mod cursors;
 mod effect;
 mod expected;
@@ -29,6 +31,7 @@ mod housekeeping;
 mod leave;
 mod named;
 mod outgoing;
+mod portion;
 mod record;
 mod server;
 mod server_state;

@@ -208,25 +208,21 @@ impl Session {
             _ => return Err(Violation::ServerTag(tag)),
         };
         let execute = server.expected.is_empty();
+        let is_counting = self.is_counting();
+        if !is_counting && self.keep_tag(body) {
+            return Ok(Bytes::Dropped);
+        }
         if let Some(hatch) = &mut self.hatch {
             hatch.note_tag(if tag == b'C' { body } else { b"" });
-            if execute || self.variables.in_block() {
+            if execute || is_counting || self.variables.in_block() {
                 hatch.check_rows();
             }
         }
-        if effect == Effect::Clear {
-            // What was prepared is gone with the rest.
-            server.state.prepared = super::statements::Prepared::default();
-            server.fresh.clear();
-            server.stage = Stage::Working;
-            self.statements.clear();
-        }
-        server.held.completed(&effect, body);
-        if of_execute {
-            server.clearing = Clearing::No;
-        }
+        self.note_left(&effect, body);
         if !of_execute {
             self.note_names(&effect);
+        } else if let Some(server) = &mut self.server {
+            server.clearing = Clearing::No;
         }
         self.variables.completed(&effect, body);
         self.note_grant(ends_grant(&effect));
@@ -239,11 +235,26 @@ impl Session {
             return Ok(Bytes::Dropped);
         }
         // A Query is still to be followed by ReadyForQuery, in the place of which the error comes.
-        Ok(if is_cut {
+        Ok(if is_cut || self.keep_tag(body) {
             Bytes::Dropped
         } else {
             Bytes::Passed
         })
+    }
+
+    /// Takes note of what a statement leaves on the server connection, or takes away.
+    fn note_left(&mut self, effect: &Effect, tag: &[u8]) {
+        let Some(server) = &mut self.server else {
+            return;
+        };
+        server.held.completed(effect, tag);
+        if *effect == Effect::Clear {
+            // What was prepared is gone with the rest.
+            server.state.prepared = super::statements::Prepared::default();
+            server.fresh.clear();
+            server.stage = Stage::Working;
+            self.statements.clear();
+        }
     }
 
     /// An answer that was cut off ends with an error: the server is made to fail as well.
@@ -436,6 +447,9 @@ impl Session {
             _ => return Err(Violation::ServerTag(b'Z')),
         };
         let undone = self.variables.has_failed();
+        if self.end_counting(status) {
+            return Ok(Bytes::Dropped);
+        }
         self.variables.ready(status);
         self.note_grant(GrantEnd::TransactionEnd);
         if let Some(hatch) = &mut self.hatch {

@@ -121,6 +121,7 @@ pub struct Classified {
     version: CatalogVersion,
     classes: Arc<BTreeMap<RelationName, Class>>,
     scope: Option<Arc<Scope>>,
+    temporary: BTreeSet<RelationName>,
 }
 
 impl Classified {
@@ -143,6 +144,7 @@ impl Classified {
             version,
             classes: Arc::new(classes),
             scope: None,
+            temporary: BTreeSet::new(),
         };
         classified.close_shared_parents();
         classified
@@ -153,6 +155,27 @@ impl Classified {
     pub fn under(&self, scope: Scope) -> Self {
         Self {
             scope: Some(Arc::new(scope)),
+            ..self.clone()
+        }
+    }
+
+    /// The same relations and an admin's own temporary tables, which hold what the admin has seen already.
+    /// They lie in `pg_temp`, and every scope may read them.
+    #[must_use]
+    pub fn with_temporary(&self, tables: &[Relation]) -> Self {
+        let mut catalog = Catalog::clone(&self.catalog);
+        let mut classes = BTreeMap::clone(&self.classes);
+        for table in tables {
+            classes.insert(table.name.clone(), Class::Shared { writable: false });
+        }
+        let schema = tables.first().map(|table| table.name.schema.clone());
+        catalog.search_path.splice(0..0, schema);
+        catalog.relations.extend(tables.iter().cloned());
+        Self {
+            version: catalog.version(),
+            catalog: Arc::new(catalog),
+            classes: Arc::new(classes),
+            temporary: tables.iter().map(|table| table.name.clone()).collect(),
             ..self.clone()
         }
     }
@@ -224,6 +247,9 @@ impl Classified {
         let Some(scope) = &self.scope else {
             return class;
         };
+        if self.temporary.contains(&relation.name) {
+            return class;
+        }
         let is_denied = *class == Class::Refused(Closed::Denied);
         let class = match &scope.rows {
             Rows::All if !is_denied => in_own_database(relation.kind).unwrap_or(class),

@@ -32,6 +32,7 @@
 mod bare;
 mod called;
 mod clauses;
+mod collect;
 mod command;
 mod comparison;
 mod constants;
@@ -72,6 +73,7 @@ use crate::isolate::template::{Reading, Slot, SlotType, SlotValue, Template};
 use crate::tenant::{Classified, Rows, Scope, TenantKey, Verb};
 use proof::Proof;
 
+pub use collect::{Collect, TEMPORARY, collect};
 pub use gate::{Reach, gate};
 pub use hatch::own_variable;
 pub use syntax::syntax_error;

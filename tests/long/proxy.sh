@@ -1,8 +1,13 @@
 # A throw-away cluster with pgbench's tables, once shared by tenants and once in a database of its own, and
 # Tenantry in front of it: `start $profile`. Then $port serves the tenants a (shared) and b (its own
-# database), and $proxy is the process.
+# database), and $proxy is the process. `prepare $profile` leaves Tenantry to `serve`.
 
 start() { # profile
+    prepare "$1"
+    serve
+}
+
+prepare() { # profile
     tenantry=$(bin/build "$1")
     folder=$(mktemp -d)
     secret() { head -c 18 /dev/urandom | base64; }
@@ -56,7 +61,10 @@ TOML
     printf 'key = 1\n' >"$folder/config/tenants/a.toml"
     printf 'isolation = "database"\ndatabase = "own"\nuser = "app"\npassword = { env = "PGPASSWORD" }\n' \
         >"$folder/config/tenants/b.toml"
-    "$tenantry" serve --config "$folder/config" >"$folder/proxy.log" 2>&1 &
+}
+
+serve() {
+    "$tenantry" serve --config "$folder/config" >>"$folder/proxy.log" 2>&1 &
     proxy=$!
     for _ in $(seq 100); do is_free "$port" || break; sleep 0.1; done
 }

@@ -6,6 +6,7 @@
 //! - `== login@database`: what follows is sent by this client, which logs in when it is first named;
 //! - `== revoke NAME`: the grant's file is taken away, and the proxy reads the files again;
 //! - `== grant NAME FILE`: the grant is now as this file of `tests/wire/hatch/grants` says;
+//! - `.. beside FILE`: of these two, while this other file cannot be read;
 //! - `== wait N`: for N milliseconds;
 //! - `> sql`: one Query, or Parse to Sync. What it is answered follows: rows, notices (`-`), the command tag
 //!   or the error (`!`), and the state of the transaction where there is one;
@@ -186,6 +187,15 @@ impl Player {
         match words.as_slice() {
             ["wait", time] => std::thread::sleep(Duration::from_millis(time.parse().unwrap())),
             ["revoke", name] => self.proxy.reload_with(&format!("grants/{name}.toml"), None),
+            ["revoke", name, "beside", spoilt] => {
+                let name = format!("grants/{name}.toml");
+                self.proxy.reload_beside(spoilt, &name, None);
+            }
+            ["grant", name, file, "beside", spoilt] => {
+                let content = grant(&folder().join("grants").join(file));
+                let name = format!("grants/{name}.toml");
+                self.proxy.reload_beside(spoilt, &name, Some(&content));
+            }
             ["grant", name, file] => {
                 let content = grant(&folder().join("grants").join(file));
                 let name = format!("grants/{name}.toml");

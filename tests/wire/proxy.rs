@@ -134,6 +134,20 @@ impl Proxy {
         runtime.block_on(self.registry.reload()).unwrap();
     }
 
+    /// The same with another file that cannot be read: the proxy must refuse to take over the new state.
+    pub fn reload_beside(&self, spoilt: &str, name: &str, content: Option<&str>) {
+        let file = self.directory.path().join(spoilt);
+        let before = std::fs::read(&file).unwrap();
+        write_file(self.directory.path(), spoilt, "nonsense = [");
+        match content {
+            Some(content) => write_file(self.directory.path(), name, content),
+            None => std::fs::remove_file(self.directory.path().join(name)).unwrap(),
+        }
+        let runtime = self.runtime.as_ref().unwrap();
+        runtime.block_on(self.registry.reload()).unwrap_err();
+        std::fs::write(file, before).unwrap();
+    }
+
     /// A client that `tokio-postgres` drives.
     pub async fn connect(&self) -> Client {
         self.try_connect("app", PASSWORD, "own").await.unwrap()

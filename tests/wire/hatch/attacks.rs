@@ -38,6 +38,7 @@ pub fn trials() -> Vec<Trial> {
             extended,
         ),
         trial("wire::hatch::an_admin_cancels_its_own_statement", cancelled),
+        trial("wire::hatch::many_answers_are_taken_in_portions", portions),
     ]
 }
 
@@ -361,4 +362,63 @@ fn cancelled() {
     cancel(&proxy, &raw);
     assert_eq!(raw.answer(), "T E:57014 Z:I");
     assert_eq!(shape(&raw.query(NAMES)), "T D D D C Z:I");
+}
+
+fn execute_some(portal: &str, rows_max: i32) -> Vec<u8> {
+    let mut body = portal.as_bytes().to_vec();
+    body.push(0);
+    body.extend_from_slice(&rows_max.to_be_bytes());
+    message('E', &body)
+}
+
+/// The answers are those that PostgreSQL gives for one table.
+fn portions() {
+    let proxy = proxy();
+    let mut raw = admin(&proxy);
+    take(&mut raw, "each");
+    let sql = "SELECT name FROM items WHERE id < 3 ORDER BY name";
+    raw.send(
+        &[
+            parse("", sql),
+            bind("", &[]),
+            execute_some("", 2),
+            execute_some("", 3),
+            execute_some("", 2),
+            execute_some("", 0),
+            sync(),
+        ]
+        .concat(),
+    );
+    let answers = raw.until_ready();
+    assert_eq!(shape(&answers), "1 2 N D D s D D D s C C Z:I");
+    assert_eq!(
+        names(&answers),
+        [
+            "a|CANARY-T1",
+            "b|CANARY-T2",
+            "b|CANARY-T2-2",
+            "own|OWN-1",
+            "own|OWN-2"
+        ]
+    );
+    // The portal has ended with its transaction.
+    raw.send(&[execute_some("", 2), sync()].concat());
+    let answers = raw.until_ready();
+    let failed = answers.iter().find(|message| message.tag == 'E').unwrap();
+    assert_eq!(failed.field('C').as_deref(), Some("34000"), "{answers:?}");
+
+    // In a block it lives longer, but not longer than its grant.
+    assert_eq!(shape(&raw.query("BEGIN")), "C Z:T");
+    raw.send(&[parse("", sql), bind("", &[]), execute_some("", 1), sync()].concat());
+    assert_eq!(shape(&raw.until_ready()), "1 2 N D s Z:T");
+    raw.send(&[execute_some("", 9), sync()].concat());
+    let answers = raw.until_ready();
+    assert_eq!(shape(&answers), "D D D D C Z:T");
+    raw.send(&[parse("", sql), bind("", &[]), execute_some("", 1), sync()].concat());
+    assert_eq!(shape(&raw.until_ready()), "1 2 N D s Z:T");
+    proxy.reload_with("grants/each.toml", None);
+    raw.send(&[execute_some("", 9), sync()].concat());
+    let answers = raw.until_ready();
+    assert_eq!(names(&answers), Vec::<String>::new(), "{answers:?}");
+    assert_eq!(answers[0].tag, 'E', "{answers:?}");
 }

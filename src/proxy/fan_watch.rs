@@ -1,0 +1,114 @@
+//! A statement for many tenants while it runs: its rows are passed on, and its end is watched for.
+
+use std::pin::pin;
+
+use bytes::BytesMut;
+use tokio::sync::mpsc;
+
+use super::collect::{CollectError, Collector};
+use super::converse::{Conversation, follow, grant_may_end, leaves};
+use super::fan::{Fan, Finished};
+use super::relay::flush;
+use crate::catalog::Oid;
+use crate::protocol::error_response::ErrorReport;
+use crate::session::{FanError, FanOut};
+
+/// What became of a statement for many tenants.
+pub(super) enum Verdict {
+    Finished(Box<Finished>),
+    /// The client has left.
+    Gone,
+    /// It must end.
+    Stopped(FanError),
+}
+
+/// Where the rows of many tenants go.
+pub(super) enum Sink<'a> {
+    Client,
+    Table(Collector<'a>),
+}
+
+impl Sink<'_> {
+    /// Takes frames; gives back what the client gets.
+    async fn take(&mut self, frames: BytesMut) -> Result<BytesMut, CollectError> {
+        match self {
+            Self::Client => Ok(frames),
+            Self::Table(collector) => collector.take(frames).await,
+        }
+    }
+}
+
+/// What the client is told when its server connection is gone.
+pub(super) const SERVER_LOST: &str = "the connection to the database server was lost";
+
+/// Passes on what the parts answer, until they have ended, or must.
+pub(super) async fn watch_fan(
+    conversation: &mut Conversation,
+    version: &mut Option<u64>,
+    fan: Fan,
+    (request, sink): (&FanOut, &mut Sink<'_>),
+) -> Verdict {
+    let grant = request.leave.grant.name.as_str();
+    let Conversation {
+        client,
+        session,
+        route,
+        context,
+        registration,
+        ..
+    } = conversation;
+    let stopped =
+        |message: &str| Verdict::Stopped(ErrorReport::error("57014", message.to_owned()).into());
+    let (frames_out, mut frames_in) = mpsc::channel::<BytesMut>(1);
+    let mut running = pin!(fan.run(frames_out));
+    let mut cancelled = pin!(registration.is_cancelled_in_queue());
+    loop {
+        // Whatever changes from here on is told.
+        let may_end = grant_may_end(session.grant_ends_at(), context.registry.changes());
+        follow(context, route, version, session);
+        if session.grant() != Some(grant) {
+            return stopped(&format!("grant \"{grant}\" has ended [TN6007]"));
+        }
+        let (frames, finished) = tokio::select! {
+            biased;
+            Some(frames) = frames_in.recv() => (frames, None),
+            finished = &mut running => {
+                let mut frames = BytesMut::new();
+                while let Ok(more) = frames_in.try_recv() {
+                    frames.unsplit(more);
+                }
+                (frames, Some(finished))
+            }
+            () = leaves(client) => return Verdict::Gone,
+            () = &mut cancelled => return stopped("canceling statement due to user request"),
+            () = may_end => continue,
+        };
+        match sink.take(frames).await {
+            Ok(mut frames) => session.pass_fanned(&mut frames),
+            Err(CollectError::Failed(error)) => return Verdict::Stopped(error),
+            Err(CollectError::Lost) => {
+                return Verdict::Stopped(ErrorReport::fatal("08006", SERVER_LOST).into());
+            }
+        }
+        if let Some(finished) = finished {
+            return Verdict::Finished(Box::new(finished));
+        }
+        if flush(client, session).await.is_err() {
+            return Verdict::Gone;
+        }
+    }
+}
+
+/// Ends the filling of a table as the parts have ended; gives its columns if it is there.
+pub(super) async fn settle(
+    collector: Collector<'_>,
+    verdict: Verdict,
+) -> Result<(Option<Vec<(String, Oid)>>, Verdict), CollectError> {
+    let is_whole = matches!(&verdict, Verdict::Finished(finished) if finished.result.is_ok());
+    if is_whole {
+        Ok((Some(collector.finish().await?), verdict))
+    } else {
+        collector.abandon().await?;
+        Ok((None, verdict))
+    }
+}
