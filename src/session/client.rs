@@ -405,13 +405,13 @@ impl Session {
                 .query(&plan, &named, &key)
                 .map_err(|refusal| refusal_report(&refusal, sql))?;
         }
-        let names = effects.iter().any(Effect::changes_names);
+        let renames = effects.iter().any(Effect::changes_names);
         server.expected.push_undoable(
             Reply::Query {
                 effects,
                 instead: None,
             },
-            names.then_some(Undo::Names).into_iter().collect(),
+            renames.then_some(Undo::Names).into_iter().collect(),
         );
         Ok(())
     }

@@ -53,16 +53,16 @@ impl Session {
         }
         let mut names = Names::default();
         let each = plan.statements.iter();
-        let named: Vec<Option<Arc<ClientStatement>>> = each
+        let found: Vec<Option<Arc<ClientStatement>>> = each
             .map(|statement| self.named_by(statement, &mut names))
             .collect::<Result<_, Failure>>()?;
-        if named.iter().flatten().count() > NAMED_MAX {
+        if found.iter().flatten().count() > NAMED_MAX {
             return Err(ErrorReport::error(
                 "54000",
                 "too many prepared statements in one message",
             ));
         }
-        Ok(named)
+        Ok(found)
     }
 
     #[expect(clippy::wildcard_enum_match_arm, reason = "other statements name none")]
@@ -245,7 +245,7 @@ impl Session {
     }
 }
 
-/// As PostgreSQL has it: what cannot be PREPAREd cannot be EXECUTEd.
+/// As PostgreSQL has it: what PREPARE does not take, EXECUTE does not either.
 fn is_executable(plan: &Plan) -> Result<(), Failure> {
     match plan.statements.as_slice() {
         [statement] if statement.kind == Kind::Data => Ok(()),

@@ -79,6 +79,7 @@ impl Proof<'_> {
         let (original, rewritten) = nodes(query)?;
         match (original, rewritten) {
             (NodeEnum::DeclareCursorStmt(o), NodeEnum::DeclareCursorStmt(r)) => self.declare(o, r),
+            (NodeEnum::ExecuteStmt(_), _) => Err(unsupported("EXPLAIN EXECUTE")),
             (NodeEnum::CreateTableAsStmt(_) | NodeEnum::RefreshMatViewStmt(_), _) => {
                 Err(not_allowed("EXPLAIN of a statement that makes a table"))
             }

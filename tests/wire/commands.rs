@@ -378,7 +378,7 @@ fn prepared() {
         sync(),
     ];
     b.send(&failing.concat());
-    assert_eq!(b.answer(), "1 2 C 1 2 E:22012 Z:I");
+    assert_eq!(b.answer(), "1 2 C 1 E:22012 Z:I");
     assert_eq!(b.rows("EXECUTE q (2)"), ["new"]);
     // A failed block stays one.
     b.query("BEGIN");
