@@ -13,6 +13,7 @@
 //! - the command line as a script meets it: `cli`
 //! - an input that a fuzz target found: `fuzz/corpus`, played by `replay`
 //! - bytes, sessions and faults, through a running proxy: `wire`
+//! - what may run on rows of other tenants, on the worst values: `silent`
 //! - a wrong rewrite that the verifier must refuse: `mutants`
 //! - the cluster itself and what starts it: `support`
 
@@ -41,6 +42,7 @@ mod isolate;
 mod mutants;
 mod registry;
 mod replay;
+mod silent;
 mod support;
 mod wire;
 
@@ -65,6 +67,7 @@ fn main() -> ExitCode {
         mutants::trials(),
         registry::trials(),
         replay::trials(),
+        silent::trials(),
         support::trials(),
         wire::trials(),
     ];

@@ -3,8 +3,11 @@
 //! In: the words of such a statement. Out: what it becomes: the carried statement as it is rewritten by
 //! itself, behind the words that stood before it.
 
+use std::collections::BTreeSet;
+
 use super::gram::Carrier;
 use super::refusal::Refusal;
+use super::remedy::Remedy;
 use super::template::{Edit, Reading, Slot, Template};
 use super::{Prepared, Source};
 use crate::sql::Lexemes;
@@ -15,13 +18,14 @@ impl Source<'_> {
         &self,
         lexemes: &Lexemes,
         carrier: &Carrier,
+        remedies: &BTreeSet<Remedy>,
     ) -> Result<Prepared, Refusal> {
         let (start, end) = lexemes.range();
         let inner = lexemes.from(start + carrier.bytes);
         if inner.range().0 != start + carrier.bytes {
             return self.splice(start..end);
         }
-        let inner = self.prepare(inner)?;
+        let inner = self.prepare_with(inner, remedies)?;
         Ok(Prepared {
             original: self.message.get(start..end).unwrap_or_default().to_owned(),
             offset: start,

@@ -12,9 +12,11 @@ mod carrier;
 mod gram;
 pub mod kind;
 pub mod refusal;
+pub mod remedy;
 mod rewrite;
 pub mod template;
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use crate::admitted::Admitted;
@@ -25,6 +27,7 @@ use crate::verify::{Claim, Reach, VerifiedStatement, gate, syntax_error, verify}
 use gram::Route;
 pub use kind::{Kind, SetScope, SqlPrepare, TransactionCommand};
 use refusal::{Reason, Refusal};
+use remedy::Remedy;
 use template::{Reading, Template};
 
 /// One statement of a message.
@@ -57,15 +60,15 @@ pub fn prepare(
     declared_types: &[Oid],
     classified: &Classified,
 ) -> Result<Vec<Prepared>, Refusal> {
-    // The parser, the printer and the trees' destructors recurse; a long statement may be deep.
-    if sql.len() > LONG_BYTES {
-        stacker::grow(LONG_STACK_BYTES, || {
-            prepare_here(sql, declared_types, classified)
-        })
+    with_room(sql.len(), || prepare_here(sql, declared_types, classified))
+}
+
+/// The parser, the printer and the trees' destructors recurse; a long statement may be deep.
+fn with_room<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
+    if bytes > LONG_BYTES {
+        stacker::grow(LONG_STACK_BYTES, work)
     } else {
-        stacker::maybe_grow(SHORT_STACK_BYTES, LONG_STACK_BYTES, || {
-            prepare_here(sql, declared_types, classified)
-        })
+        stacker::maybe_grow(SHORT_STACK_BYTES, LONG_STACK_BYTES, work)
     }
 }
 
@@ -132,18 +135,28 @@ struct Source<'a> {
 impl Source<'_> {
     /// Rewrites one statement, in the one way or the other.
     fn prepare(&self, lexemes: Lexemes) -> Result<Prepared, Refusal> {
+        self.prepare_with(lexemes, &BTreeSet::new())
+    }
+
+    fn prepare_with(
+        &self,
+        lexemes: Lexemes,
+        remedies: &BTreeSet<Remedy>,
+    ) -> Result<Prepared, Refusal> {
         let (start, end) = lexemes.range();
         let text = self.message.get(start..end).unwrap_or_default();
         let costs = self.classified.policy().costs();
         match gram::route(text, costs)? {
-            Route::Carrier(carrier) => return self.carrying(&lexemes, &carrier),
+            Route::Carrier(carrier) => return self.carrying(&lexemes, &carrier, remedies),
             Route::Command => return self.splice(start..end),
             Route::Data => {}
         }
         let parameters = self.declared_types.len();
         let prepared = sql::read(lexemes)
             .map_err(|error| unread(error, self.message))
-            .and_then(|parsed| rewrite::rewrite(parsed, self.message, parameters, self.classified));
+            .and_then(|parsed| {
+                rewrite::rewrite(parsed, self.message, parameters, self.classified, remedies)
+            });
         prepared.or_else(|first| match again(&first.reason) {
             Again::Surely | Again::Perhaps => self
                 .splice(start..end)
@@ -286,15 +299,7 @@ pub fn isolate(
     prepare(sql, declared_types, classified)?
         .into_iter()
         .map(|prepared| {
-            let source = Source {
-                message: &prepared.original,
-                declared_types,
-                classified,
-            };
-            let (verified, kind) = source.prove(&prepared).map_err(|mut refusal| {
-                refusal.position = refusal.position.map(|at| at + prepared.offset);
-                refusal
-            })?;
+            let (verified, Prepared { kind, .. }) = proved(prepared, declared_types, classified)?;
             Ok(Isolated {
                 kind,
                 admitted: Admitted::from(verified),
@@ -303,22 +308,85 @@ pub fn isolate(
         .collect()
 }
 
+/// Proves a statement that was rewritten; what is proved may be rewritten otherwise.
+pub fn proved(
+    prepared: Prepared,
+    declared_types: &[Oid],
+    classified: &Classified,
+) -> Result<(VerifiedStatement, Prepared), Refusal> {
+    let original = prepared.original.clone();
+    let offset = prepared.offset;
+    let source = Source {
+        message: &original,
+        declared_types,
+        classified,
+    };
+    source.prove(prepared).map_err(|mut refusal| {
+        refusal.position = refusal.position.map(|at| at + offset);
+        refusal
+    })
+}
+
+/// More attempts are not made: each makes one query level silent, or more.
+const REMEDIES_MAX: usize = 16;
+
 impl Source<'_> {
     /// Proves a statement; one that was read wrongly is read again.
-    fn prove(&self, prepared: &Prepared) -> Result<(VerifiedStatement, Kind), Refusal> {
-        let first = match self.claim(prepared) {
-            Ok(verified) => return Ok((verified, prepared.kind.clone())),
-            Err(refusal) => refusal,
-        };
+    fn prove(&self, prepared: Prepared) -> Result<(VerifiedStatement, Prepared), Refusal> {
         let is_first = matches!(prepared.reading, Reading::Parsed { .. });
         let has_second = matches!(prepared.kind, Kind::Cursor | Kind::Data | Kind::Hold(_));
+        let first = match self.remedy(prepared) {
+            Ok(proved) => return Ok(proved),
+            Err(refusal) => refusal,
+        };
         if !is_first || !has_second || again(&first.reason) == Again::No {
             return Err(first);
         }
-        let second = self
-            .splice(0..prepared.original.len())
-            .and_then(|prepared| Ok((self.claim(&prepared)?, prepared.kind)));
+        let second = self.splice(0..self.message.len());
+        let second = second.and_then(|prepared| self.remedy(prepared));
         second.map_err(|second| told(first, second))
+    }
+
+    /// Proves a statement; while its conditions are not silent, tries what the verifier names.
+    fn remedy(&self, mut prepared: Prepared) -> Result<(VerifiedStatement, Prepared), Refusal> {
+        let mut refusal = match self.claim(&prepared) {
+            Ok(verified) => return Ok((verified, prepared)),
+            Err(refusal) => refusal,
+        };
+        let mut told = refusal.clone();
+        let mut remedies = BTreeSet::new();
+        for _ in 0..REMEDIES_MAX {
+            let known = remedies.len();
+            remedies.extend(refusal.remedies().iter().cloned());
+            if remedies.len() == known {
+                break;
+            }
+            prepared = self.rewrite_again(&prepared, &remedies)?;
+            refusal = match self.claim(&prepared) {
+                Ok(verified) => return Ok((verified, prepared)),
+                Err(refusal) => refusal,
+            };
+            if matches!(refusal.reason, Reason::ConditionNotSilent { .. }) {
+                told.clone_from(&refusal);
+            }
+        }
+        Err(told)
+    }
+
+    fn rewrite_again(
+        &self,
+        prepared: &Prepared,
+        remedies: &BTreeSet<Remedy>,
+    ) -> Result<Prepared, Refusal> {
+        if matches!(prepared.reading, Reading::Spliced { .. }) {
+            return self.splice(0..self.message.len());
+        }
+        with_room(self.message.len(), || {
+            let statements = sql::split(self.message.as_bytes());
+            let mut statements = statements.map_err(|error| unread(error, self.message))?;
+            let lexemes = statements.pop().ok_or(Reason::PrintedDifferently)?;
+            self.prepare_with(lexemes, remedies)
+        })
     }
 
     fn claim(&self, prepared: &Prepared) -> Result<VerifiedStatement, Refusal> {

@@ -4,6 +4,7 @@ use std::fmt;
 
 use thiserror::Error;
 
+use super::remedy::Remedy;
 use crate::tenant::{Closed, Verb, WriteHazard};
 
 /// The exact reason of a refusal. Each has a code that never changes, a SQLSTATE and a message.
@@ -23,6 +24,8 @@ pub enum Reason {
     ConditionNotSilent {
         /// What in it is not silent, such as `function pg_catalog.lower`.
         what: String,
+        /// What may help.
+        remedies: Vec<Remedy>,
     },
     /// A construct that is understood by PostgreSQL but not by Tenantry.
     ConstructNotSupported {
@@ -177,6 +180,16 @@ pub struct Refusal {
     pub position: Option<usize>,
 }
 
+impl Reason {
+    /// Something in a condition is not silent, and nothing is known to help.
+    pub fn not_silent(what: impl Into<String>) -> Self {
+        Self::ConditionNotSilent {
+            what: what.into(),
+            remedies: Vec::new(),
+        }
+    }
+}
+
 impl From<BeyondGrant> for Reason {
     fn from(beyond: BeyondGrant) -> Self {
         Self::Grant(beyond)
@@ -199,6 +212,22 @@ impl From<Reason> for Refusal {
 }
 
 impl Refusal {
+    /// What may help.
+    pub fn remedies(&self) -> &[Remedy] {
+        if let Reason::ConditionNotSilent { remedies, .. } = &self.reason {
+            remedies
+        } else {
+            &[]
+        }
+    }
+
+    /// Adds what may help.
+    pub fn remedied_by(&mut self, more: impl IntoIterator<Item = Remedy>) {
+        if let Reason::ConditionNotSilent { remedies, .. } = &mut self.reason {
+            remedies.extend(more);
+        }
+    }
+
     /// A refusal of something that stands at a byte offset of the client's text.
     pub fn at(reason: Reason, position: usize) -> Self {
         Self {
@@ -423,7 +452,7 @@ impl fmt::Display for Refusal {
             Reason::CommandNotAllowed { command } => {
                 write!(f, "{command} is not allowed for tenants")?;
             }
-            Reason::ConditionNotSilent { what } => {
+            Reason::ConditionNotSilent { what, remedies: _ } => {
                 write!(
                     f,
                     "{what} is not supported in a condition on a tenant's table"

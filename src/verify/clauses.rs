@@ -3,6 +3,7 @@
 use pg_query::protobuf as pg;
 use pg_query::{Node, NodeEnum};
 
+use super::constants;
 use super::expression::reference;
 use super::proof::{
     Checked, Pair, Proof, anywhere, both, column_path, differs, equal, path, position, unchanged,
@@ -217,7 +218,7 @@ impl Proof<'_> {
         self.optional(pair, "LIMIT or OFFSET")?;
         if let Some(original) = pair.0 {
             self.content(original);
-            if !is_count(original) {
+            if !constants::is_count(original) {
                 // A negative number is an error, and when it comes is up to the rows around it.
                 let loud = super::silent::loud("a LIMIT or OFFSET that may be negative", original);
                 self.level()?.loud_content.get_or_insert(loud);
@@ -272,17 +273,5 @@ impl Proof<'_> {
             }
         }
         Ok(())
-    }
-}
-
-/// Whether a LIMIT or OFFSET is a number, or none.
-fn is_count(node: &Node) -> bool {
-    use pg::a_const::Val;
-    match &node.node {
-        Some(NodeEnum::AConst(constant)) => {
-            constant.isnull
-                || matches!(&constant.val, Some(Val::Ival(pg::Integer { ival })) if *ival >= 0)
-        }
-        Some(_) | None => false,
     }
 }

@@ -1,22 +1,33 @@
-//! The table of silent operators, `silent.tsv`.
+//! The table of what is silent, `silent.tsv`: operators, functions and casts.
 
 use std::sync::LazyLock;
 
 use pg_query::Node;
 
+use super::constants;
 use super::proof::{Proof, refuse};
 use super::silent::location;
-use super::types::{self, Origin, Typed, Value};
+use super::types::{self, Origin, Size, Typed, Value};
 use crate::catalog::{Oid, TypeKind, oid};
 use crate::isolate::refusal::Reason;
 
 /// An entry of the table.
 #[derive(Debug)]
 struct Entry {
-    operators: Vec<&'static str>,
-    left: Vec<&'static str>,
-    right: Vec<&'static str>,
+    /// The operators; the functions, with `()` behind the name; or `::`, a cast.
+    names: Vec<&'static str>,
+    /// What each argument may be.
+    arguments: Vec<Vec<&'static str>>,
     result: &'static str,
+}
+
+/// An argument of an operator, a function or a cast.
+#[derive(Clone, Debug)]
+pub(super) struct Argument<'n> {
+    /// Its value.
+    pub(super) value: Value,
+    /// Where it is written, for what must be a literal.
+    pub(super) node: Option<&'n Node>,
 }
 
 const SILENT: &str = include_str!("silent.tsv");
@@ -24,17 +35,19 @@ const SILENT: &str = include_str!("silent.tsv");
 static TABLE: LazyLock<Vec<Entry>> = LazyLock::new(|| {
     SILENT
         .lines()
-        .filter(|line| !line.starts_with('#'))
+        .filter(|line| !line.starts_with("# "))
         .filter_map(|line| {
-            let mut fields = line.split('\t');
-            let mut words = || -> Option<Vec<&'static str>> {
-                Some(fields.next()?.split_whitespace().collect())
-            };
+            let mut fields: Vec<Vec<&'static str>> = line
+                .split('\t')
+                .map(|field| field.split_whitespace().collect())
+                .collect();
+            let _reason = fields.pop()?;
+            let result = fields.pop()?.first().copied()?;
+            let mut fields = fields.into_iter();
             Some(Entry {
-                operators: words()?,
-                left: words()?,
-                right: words()?,
-                result: words()?.first().copied()?,
+                names: fields.next()?,
+                arguments: fields.collect(),
+                result,
             })
         })
         .collect()
@@ -53,11 +66,10 @@ impl Proof<'_> {
             (true, true) => (self.taken(left, oid::TEXT), self.taken(right, oid::TEXT)),
             (true, false) => (self.taken(left, comparable(right.oid)), right),
             (false, true) => {
-                let takes_text = matches!(operator, "->" | "->>" | "?");
-                let type_oid = if takes_text {
-                    oid::TEXT
-                } else {
-                    comparable(left.oid)
+                let type_oid = match operator {
+                    "->" | "->>" | "?" => oid::TEXT,
+                    "#>" | "#>>" | "?&" | "?|" => oid::TEXT_ARRAY,
+                    _ => comparable(left.oid),
                 };
                 (left, self.taken(right, type_oid))
             }
@@ -83,66 +95,130 @@ impl Proof<'_> {
         right: &Value,
         at: Option<usize>,
     ) -> Typed {
-        let refused = |what: String| refuse(Reason::ConditionNotSilent { what }, at);
-        let entry = TABLE.iter().find(|entry| {
-            entry.operators.contains(&operator)
-                && self.is_one_of(left, &entry.left)
-                && self.is_one_of(right, &entry.right)
-                && (!entry.left.iter().any(|name| is_twice(name)) || left.oid == right.oid)
-        });
-        let Some(entry) = entry else {
-            return Err(refused(format!(
-                "operator {operator} on {} and {}",
-                self.type_label(left.oid),
-                self.type_label(right.oid)
-            )));
-        };
         let rival = |rival: &crate::catalog::Operator| {
             types::family(rival.left) == types::family(left.oid)
                 && types::family(rival.right) == types::family(right.oid)
         };
         if self.catalog().operators_named(operator).any(rival) {
-            return Err(refused(format!("operator {operator} of two schemas")));
+            let what = format!("operator {operator} of two schemas");
+            return Err(refuse(Reason::not_silent(what), at));
         }
-        if left.collation != 0 && right.collation != 0 && left.collation != right.collation {
-            return Err(refused("a comparison of two collations".to_owned()));
-        }
-        match entry.result {
-            "text" => Ok(Value {
-                collation: 100,
-                ..Value::varying(oid::TEXT)
-            }),
-            "jsonb" => Ok(Value::varying(oid::JSONB)),
-            "bool" => Ok(Value::varying(oid::BOOL)),
-            other => Err(refused(format!(
-                "operator {operator} with the result {other}"
-            ))),
-        }
+        let arguments = [*left, *right].map(|value| Argument { value, node: None });
+        self.listed_silent(&format!("operator {operator}"), operator, &arguments, at)
     }
 
-    fn is_one_of(&self, value: &Value, names: &[&str]) -> bool {
-        let Some(found) = self.catalog().type_by_oid(value.oid) else {
+    /// Looks an operator, a function or a cast up in the table.
+    pub(super) fn listed_silent(
+        &self,
+        what: &str,
+        name: &str,
+        arguments: &[Argument<'_>],
+        at: Option<usize>,
+    ) -> Typed {
+        let refused = |what: String| refuse(Reason::not_silent(what), at);
+        let first = arguments.first().map(|argument| argument.value.oid);
+        let entry = TABLE.iter().find(|entry| {
+            entry.names.contains(&name)
+                && entry.arguments.len() == arguments.len()
+                && entry
+                    .arguments
+                    .iter()
+                    .zip(arguments)
+                    .all(|(words, argument)| {
+                        words.iter().any(|word| self.fits(argument, word, first))
+                    })
+        });
+        let Some(entry) = entry else {
+            let labels: Vec<String> = arguments
+                .iter()
+                .map(|argument| self.type_label(argument.value.oid))
+                .collect();
+            return Err(refused(match labels.as_slice() {
+                [] => what.to_owned(),
+                labels => format!("{what} on {}", labels.join(" and ")),
+            }));
+        };
+        let mut collations: Vec<Oid> = arguments
+            .iter()
+            .map(|argument| argument.value.collation)
+            .filter(|collation| *collation != 0)
+            .collect();
+        collations.dedup();
+        if collations.len() > 1 {
+            return Err(refused("a comparison of two collations".to_owned()));
+        }
+        let (size, name) = match entry.result.strip_prefix("bounded:") {
+            Some(name) => (Size::Bounded, name),
+            None => (Size::Unbounded, entry.result),
+        };
+        let system = self.catalog().resolve_type(Some("pg_catalog"), name);
+        let result = match name {
+            "same" => first,
+            _ => system.map(|found| found.oid),
+        };
+        let result = result.ok_or_else(|| refused(format!("{what} with the result {name}")))?;
+        let constant = arguments.iter().all(|a| a.value.origin == Origin::Constant);
+        let collation = if types::is_text(result) {
+            collations
+                .first()
+                .copied()
+                .unwrap_or(types::DEFAULT_COLLATION)
+        } else {
+            0
+        };
+        Ok(Value {
+            collation,
+            size,
+            origin: if constant {
+                Origin::Constant
+            } else {
+                Origin::Varying
+            },
+            ..Value::varying(result)
+        })
+    }
+
+    /// Whether an argument is what a word of the table asks for.
+    fn fits(&self, argument: &Argument<'_>, word: &str, first: Option<Oid>) -> bool {
+        let value = &argument.value;
+        let literal = argument.node.and_then(constants::literal);
+        if let Some(wanted) = word.strip_prefix('\'') {
+            let wanted = wanted.trim_end_matches('\'');
+            return literal.is_some_and(|literal| literal.eq_ignore_ascii_case(wanted));
+        }
+        if word == "count" {
+            return argument.node.is_some_and(constants::is_count);
+        }
+        let (check, name) = word.split_once(':').unwrap_or(("any", word));
+        let checked = match check {
+            "any" => true,
+            "bounded" => value.size == Size::Bounded,
+            "const" => value.origin == Origin::Constant,
+            _ => false,
+        };
+        checked && self.is_of(value.oid, name, first)
+    }
+
+    fn is_of(&self, type_oid: Oid, name: &str, first: Option<Oid>) -> bool {
+        let Some(found) = self.catalog().type_by_oid(type_oid) else {
             return false;
         };
-        let is_system = found.schema == "pg_catalog";
-        names.iter().any(|name| match (*name, found.kind) {
-            ("enum", TypeKind::Enum) => true,
+        match (name, found.kind) {
+            ("same", _) => Some(type_oid) == first,
+            ("enum", TypeKind::Enum) | ("anyarray", TypeKind::Array(_)) => true,
             ("array", TypeKind::Array(element)) => self.is_plain(element),
-            (name, TypeKind::Base) => match name.strip_prefix("const:") {
-                Some(name) => is_system && found.name == name && value.origin == Origin::Constant,
-                None => is_system && found.name == name,
-            },
-            (
-                _,
-                TypeKind::Array(_)
-                | TypeKind::Composite
-                | TypeKind::Domain(_)
-                | TypeKind::Enum
-                | TypeKind::Multirange
-                | TypeKind::Pseudo
-                | TypeKind::Range,
-            ) => false,
-        })
+            (name, TypeKind::Array(element)) => {
+                let element = self.catalog().type_by_oid(element);
+                let wanted = name.strip_suffix("[]");
+                element.is_some_and(|e| e.schema == "pg_catalog" && Some(e.name.as_str()) == wanted)
+            }
+            (name, TypeKind::Base | TypeKind::Range | TypeKind::Multirange) => {
+                found.schema == "pg_catalog" && found.name == name
+            }
+            (_, TypeKind::Composite | TypeKind::Domain(_) | TypeKind::Enum | TypeKind::Pseudo) => {
+                false
+            }
+        }
     }
 
     /// Whether elements of this type are compared silently.
@@ -157,11 +233,6 @@ impl Proof<'_> {
         let found = self.catalog().type_by_oid(type_oid);
         found.map_or_else(|| "an unknown type".to_owned(), |found| found.name.clone())
     }
-}
-
-/// Entries that ask for the same type on both sides.
-fn is_twice(name: &str) -> bool {
-    matches!(name, "enum" | "array")
 }
 
 /// What an untyped operand becomes next to this type: `varchar` has no operators of its own.

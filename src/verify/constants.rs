@@ -53,7 +53,7 @@ pub(super) fn value(constant: &pg::AConst, node: &Node) -> Typed {
 }
 
 /// The text of a string literal, cast to text or not at all.
-fn literal(node: &Node) -> Option<&str> {
+pub(super) fn literal(node: &Node) -> Option<&str> {
     let Some(NodeEnum::AConst(pg::AConst {
         val: Some(pg::a_const::Val::Sval(pg::String { sval })),
         ..
@@ -258,4 +258,16 @@ pub(super) fn aggregate(name: &str, argument: Option<Value>, clause: Clause) -> 
         _ => return None,
     };
     Some(Value::varying(result))
+}
+
+/// Whether this is a number that is not negative, or NULL.
+pub(super) fn is_count(node: &Node) -> bool {
+    use pg::a_const::Val;
+    match &node.node {
+        Some(NodeEnum::AConst(constant)) => {
+            constant.isnull
+                || matches!(&constant.val, Some(Val::Ival(pg::Integer { ival })) if *ival >= 0)
+        }
+        Some(_) | None => false,
+    }
 }

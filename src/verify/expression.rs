@@ -214,7 +214,12 @@ impl Proof<'_> {
             funcname, args, agg_order, agg_filter, over, agg_within_group, agg_star, agg_distinct,
             func_variadic, funcformat, location
         });
-        self.function(funcname, position(location))?;
+        let listed = self.function(funcname, position(location))?;
+        if let Some(listed) = listed.filter(|listed| listed.is("volatile")) {
+            let what = format!("volatile function {}", listed.name);
+            let volatile = refuse(Reason::not_silent(what), position(location));
+            self.volatile.get_or_insert(volatile);
+        }
         equal(agg_within_group, "WITHIN GROUP")?;
         equal(agg_star, "the arguments of a function")?;
         equal(agg_distinct, "DISTINCT in a function")?;

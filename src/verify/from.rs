@@ -13,8 +13,8 @@ use super::scope::{
     Exposed, Extent, Item, Locks, Output, Tenancy, Test, opaque_column, silent_column,
 };
 use super::select::rename;
-use super::types::{self, Column, Value};
-use crate::catalog::{Relation, Resolved};
+use super::types::{self, Column, Size, Value};
+use crate::catalog::{Relation, Resolved, oid};
 use crate::isolate::refusal::Reason;
 use crate::tenant::{Class, Scoped, TenantColumn, Verb};
 
@@ -299,7 +299,7 @@ impl<'a> Proof<'a> {
         if side == Side::Fenced || !names.is_empty() {
             return Err(differs("a table that must stand in a fence"));
         }
-        let test = direct_test(alias, table.relation, scoped);
+        let test = direct_test(alias, table.relation, scoped, original.location);
         let mut item = self.item(original, table.relation, Tenancy::Scoped);
         item.hidden = self.hidden(scoped);
         let level = self.level()?;
@@ -323,10 +323,17 @@ impl<'a> Proof<'a> {
         let mut columns: Vec<Column> = visible
             .into_iter()
             .map(|column| {
+                let type_oid = types::base(self.catalog(), column.type_oid);
+                let is_short = type_oid == oid::NAME || column.typmod != -1;
                 let value = Value {
                     collation: column.collation,
                     typmod: column.typmod,
-                    ..Value::varying(types::base(self.catalog(), column.type_oid))
+                    size: if is_short {
+                        Size::Bounded
+                    } else {
+                        Size::Unbounded
+                    },
+                    ..Value::varying(type_oid)
                 };
                 silent_column(&column.name, value)
             })
@@ -621,11 +628,16 @@ fn function_columns(name: &str, alias: Option<&str>) -> (Vec<Column>, Extent) {
 }
 
 fn fence_test(relation: &Relation, scoped: &Scoped) -> Test {
-    direct_test(relation.name.name.clone(), relation, scoped)
+    direct_test(relation.name.name.clone(), relation, scoped, -1)
 }
 
 /// The test of a table's tenant column, under the name that the table has.
-pub(super) fn direct_test(alias: String, relation: &Relation, scoped: &Scoped) -> Test {
+pub(super) fn direct_test(
+    alias: String,
+    relation: &Relation,
+    scoped: &Scoped,
+    location: i32,
+) -> Test {
     let key = relation
         .primary_key()
         .filter(|key| key.columns.contains(&scoped.column) && !key.partial_or_expression)
@@ -641,6 +653,8 @@ pub(super) fn direct_test(alias: String, relation: &Relation, scoped: &Scoped) -
         column: scoped.column.clone(),
         column_type: scoped.column_type,
         key,
+        not_null: scoped.not_null,
+        at: usize::try_from(location).ok(),
     }
 }
 

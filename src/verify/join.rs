@@ -1,7 +1,7 @@
 //! Joins in FROM, in lockstep.
 
-use pg_query::NodeEnum;
 use pg_query::protobuf as pg;
+use pg_query::{Node, NodeEnum};
 
 use super::from::{Side, strings};
 use super::proof::{Checked, Proof, both, differs, equal, unchanged, unsupported};
@@ -53,7 +53,8 @@ impl Proof<'_> {
             Vec::new()
         };
         let unseen: Vec<Item> = level.items.drain(..start).collect();
-        self.condition(quals, &tests, Clause::On)?;
+        let at = leftmost(right_original);
+        self.condition(quals, &tests, Clause::On(at))?;
         let level = self.level()?;
         let seen = std::mem::replace(&mut level.items, unseen);
         level.items.extend(seen);
@@ -154,7 +155,7 @@ impl Proof<'_> {
             };
             merged.columns.push(column);
             if let Err(refusal) = verdict {
-                self.level()?.loud_condition.get_or_insert(refusal);
+                self.level()?.loud(refusal);
             }
         }
         if open && is_natural {
@@ -207,6 +208,15 @@ impl Proof<'_> {
         };
         let name = left.name.clone();
         (Column { name, value }, verdict)
+    }
+}
+
+/// Where the first table of a join's side stands.
+fn leftmost(side: &Node) -> Option<usize> {
+    match &side.node {
+        Some(NodeEnum::RangeVar(table)) => usize::try_from(table.location).ok(),
+        Some(NodeEnum::JoinExpr(join)) => leftmost(join.larg.as_deref()?),
+        Some(_) | None => None,
     }
 }
 

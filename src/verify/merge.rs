@@ -69,7 +69,7 @@ impl<'a> Proof<'a> {
         self.level()?.direct.extend(tests.iter().cloned());
         self.direct_tables()?;
         self.see(&joined, Sees::Both)?;
-        self.condition(join_condition, &tests, Clause::On)?;
+        self.condition(join_condition, &tests, Clause::On(None))?;
         if merge_when_clauses.0.len() != merge_when_clauses.1.len() {
             return Err(differs("WHEN"));
         }

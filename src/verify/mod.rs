@@ -13,6 +13,7 @@
 //! | a table in a fence | `from::fence` |
 //! | a sampled table in a fence around the sample | `sample::sampled` |
 //! | a tenant predicate at the end of a condition | `select::condition` |
+//! | a conjunct of a condition in a shield | `shield::shielded` |
 //! | `*` of a table that is not fenced, expanded | `targets::star` |
 //! | the tenant column at the end of GROUP BY | `clauses::added_grouping` |
 //! | the tenant column of an INSERT | `write::insert_columns`, `select::rows`, `targets::targets`, `merge::inserted` |
@@ -51,6 +52,7 @@ mod sample;
 mod scope;
 mod select;
 mod session;
+mod shield;
 mod silent;
 mod syntax;
 mod targets;

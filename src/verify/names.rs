@@ -159,7 +159,7 @@ impl Proof<'_> {
         }
         if ORDERING.contains(name) && self.ordering.is_none() {
             let what = format!("operator {name}");
-            self.ordering = Some(refuse(Reason::ConditionNotSilent { what }, at));
+            self.ordering = Some(refuse(Reason::not_silent(what), at));
         }
         Ok(())
     }

@@ -67,10 +67,12 @@ pub(super) struct Proof<'a> {
     pub(super) touched: Tenancy,
     /// The recursive query whose first part comes next, by its place in `ctes`.
     pub(super) recursive: Option<usize>,
+    /// The first volatile function of the expression that is compared.
+    pub(super) volatile: Option<Refusal>,
     /// How many conditions are around this point.
     pub(super) judging: usize,
     /// The untyped parameters of conditions.
-    relied: BTreeSet<u16>,
+    pub(super) relied: BTreeSet<u16>,
     /// What is done to which table, under a scope.
     pub(super) done: BTreeSet<(RelationName, Verb)>,
 }
@@ -90,6 +92,7 @@ impl<'a> Proof<'a> {
             ordering: None,
             touched: Tenancy::Free,
             recursive: None,
+            volatile: None,
             judging: 0,
             relied: BTreeSet::new(),
             done: BTreeSet::new(),
@@ -179,7 +182,7 @@ impl<'a> Proof<'a> {
             let agree = families.all(|family| Some(family) == first);
             if !agree || counts.get(number) != Some(&places.len()) {
                 let what = format!("parameter ${number} without a declared type");
-                return Err(Reason::ConditionNotSilent { what }.into());
+                return Err(Reason::not_silent(what).into());
             }
         }
         Ok(())

@@ -33,7 +33,7 @@ impl Proof<'_> {
         // Its arguments are looked at when rows are asked for.
         self.level()?.loud_content.get_or_insert_with(|| {
             let what = "TABLESAMPLE".to_owned();
-            Reason::ConditionNotSilent { what }.into()
+            Reason::not_silent(what).into()
         });
         match original.relation.as_ref().map(|table| &table.node) {
             Some(Some(NodeEnum::RangeVar(table))) => {

@@ -49,6 +49,10 @@ pub(super) struct Test {
     pub(super) column_type: TenantType,
     /// The other columns of the primary key, if there is one.
     pub(super) key: Option<Vec<String>>,
+    /// Whether the tenant column is NOT NULL.
+    pub(super) not_null: bool,
+    /// Where the table's name stands in the client's text.
+    pub(super) at: Option<usize>,
 }
 
 /// A range entry.
@@ -96,6 +100,8 @@ pub(super) struct Level {
     pub(super) merges: bool,
     /// Whether conditions of this level run on tenants' rows.
     pub(super) tenancy: Tenancy,
+    /// Whether the level sees tenants' rows that stand to its left in FROM.
+    pub(super) lateral: Tenancy,
     /// What locking all range entries would lock.
     pub(super) locks: Locks,
     /// The first thing in a condition of this level that is not silent.
@@ -186,12 +192,21 @@ impl Level {
             tests: Vec::new(),
             merges: false,
             tenancy,
+            lateral: tenancy,
             locks: Locks::Own,
             loud_condition: None,
             loud_content: None,
             outputs: Vec::new(),
             star: Exposed::none(),
             sealed: None,
+        }
+    }
+
+    /// Takes note of a condition that is not silent.
+    pub(super) fn loud(&mut self, refusal: Refusal) {
+        match &mut self.loud_condition {
+            Some(first) => first.remedied_by(refusal.remedies().iter().cloned()),
+            None => self.loud_condition = Some(refusal),
         }
     }
 
@@ -389,10 +404,7 @@ fn unqualified<'s>(levels: &'s [Level], column: &str) -> Result<Found<'s>, Reaso
 pub(super) fn opaque_column(name: &str, what: &str) -> Column {
     Column {
         name: name.to_owned(),
-        value: Err(Reason::ConditionNotSilent {
-            what: what.to_owned(),
-        }
-        .into()),
+        value: Err(Reason::not_silent(what).into()),
     }
 }
 

@@ -289,44 +289,65 @@ impl Proof<'_> {
     ) -> Checked {
         self.judging += 1;
         let joined = std::mem::replace(&mut self.joined, Tenancy::Free);
-        if tests.is_empty() {
-            self.optional(pair, "a condition")?;
-        } else {
-            let original = conjuncts(pair.0.as_deref());
-            let rewritten = conjuncts(pair.1.as_deref());
-            let kept = rewritten
-                .len()
-                .checked_sub(tests.len())
-                .filter(|kept| *kept == original.len())
-                .ok_or_else(|| differs("a condition with tenant predicates"))?;
-            let (kept, added) = rewritten.split_at(kept);
-            for (original, rewritten) in original.iter().zip(kept) {
-                self.expression(original, rewritten)?;
-            }
-            self.tests(added, tests)?;
+        let original = conjuncts(pair.0.as_deref());
+        let rewritten = conjuncts(pair.1.as_deref());
+        let kept = rewritten
+            .len()
+            .checked_sub(tests.len())
+            .filter(|kept| *kept == original.len())
+            .ok_or_else(|| differs("a condition with tenant predicates"))?;
+        let (kept, added) = rewritten.split_at(kept);
+        for (index, (original, rewritten)) in original.iter().zip(kept).enumerate() {
+            self.conjunct(index, (original, rewritten), clause)?;
         }
-        if let Some(original) = pair.0 {
-            let verdict = self.silent_condition(original, clause);
-            if clause == Clause::Having
-                && let Err(refusal) = self.silent_condition(original, Clause::Content)
-            {
-                // Behind the tenant's test; but a sub-select is computed when the rows around it ask.
-                self.level()?.loud_content.get_or_insert(refusal);
-            }
+        self.tests(added, tests)?;
+        if pair.0.is_some() {
             let scoped_below = self.joined;
-            let level = self.level()?;
-            level.note(scoped_below, Locks::Own);
-            if let Err(refusal) = verdict {
-                level.loud_condition.get_or_insert(refusal);
-            }
+            self.level()?.note(scoped_below, Locks::Own);
         }
         self.joined = joined;
         self.judging -= 1;
         Ok(())
     }
 
+    /// Compares two conjuncts of a condition, and judges the client's; the rewritten one may stand in a
+    /// shield.
+    fn conjunct(&mut self, index: usize, pair: Pair<'_, Node>, clause: Clause) -> Checked {
+        let (original, rewritten) = pair;
+        let around = self.volatile.take();
+        let shielded = self.shielded(rewritten)?;
+        self.expression(original, shielded.unwrap_or(rewritten))?;
+        let volatile = self.volatile.clone();
+        self.volatile = around.or(self.volatile.take());
+        let relied = self.relied.clone();
+        let verdict = self.silent_condition(original, clause);
+        if clause == Clause::Having
+            && let Err(refusal) = self.silent_condition(original, Clause::Content)
+        {
+            // Behind the tenant's test; but a sub-select is computed when the rows around it ask.
+            self.level()?.loud_content.get_or_insert(refusal);
+        }
+        let Err(mut refusal) = verdict else {
+            return Ok(());
+        };
+        match (shielded, volatile) {
+            (Some(_), None) => {
+                self.relied = relied;
+                // When it is computed is up to the rows around it.
+                self.level()?.loud_content.get_or_insert(refusal);
+            }
+            (Some(_), Some(volatile)) => return Err(volatile),
+            (None, None) => {
+                refusal.remedied_by(self.shield(index, clause));
+                self.level()?.loud(refusal);
+            }
+            (None, Some(_)) => self.level()?.loud(refusal),
+        }
+        Ok(())
+    }
+
     /// Recognises each tenant test exactly once, in any order.
-    fn tests(&mut self, added: &[&Node], tests: &[Test]) -> Checked {
+    pub(super) fn tests(&mut self, added: &[&Node], tests: &[Test]) -> Checked {
         let mut waiting: Vec<&Test> = tests.iter().collect();
         for node in added {
             let alias = test_alias(node).ok_or_else(|| differs("a tenant's predicate"))?;
@@ -419,7 +440,7 @@ fn united(left: &Output, right: &Output) -> Output {
 }
 
 /// The conjuncts of a condition, as the parser flattens them.
-fn conjuncts(condition: Option<&Node>) -> Vec<&Node> {
+pub(super) fn conjuncts(condition: Option<&Node>) -> Vec<&Node> {
     let Some(condition) = condition else {
         return Vec::new();
     };

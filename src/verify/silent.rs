@@ -14,12 +14,12 @@
 use pg_query::protobuf as pg;
 use pg_query::{Node, NodeEnum};
 
-use super::comparison::comparable;
+use super::comparison::{Argument, comparable};
 use super::constants;
 use super::names;
 use super::proof::{Checked, Proof, path, refuse};
 use super::scope::{self, Extent, Found, Output, Rows};
-use super::types::{self, OPAQUE, Origin, Typed, Value};
+use super::types::{self, OPAQUE, Origin, Size, Typed, Value};
 use super::{bare, expression};
 use crate::catalog::{Oid, TypeKind, oid};
 use crate::isolate::refusal::{Reason, Refusal};
@@ -31,8 +31,8 @@ pub(super) enum Clause {
     Content,
     /// HAVING: aggregates are computed behind the tenant's test.
     Having,
-    /// ON
-    On,
+    /// ON, of a join whose right side begins with the table at this place.
+    On(Option<usize>),
     /// WHERE
     Where,
 }
@@ -107,6 +107,12 @@ impl Proof<'_> {
             NodeEnum::SubLink(link) => self.silent_sub_link(link, node, clause),
             NodeEnum::CoalesceExpr(coalesce) => self.one_type(&coalesce.args, node, clause),
             NodeEnum::CaseExpr(case) => self.silent_case(case, node, clause),
+            NodeEnum::MinMaxExpr(choice) => {
+                let value = self.one_type(&choice.args, node, clause)?;
+                self.comparison("<", &value, &value, location(node))?;
+                Ok(value)
+            }
+            NodeEnum::AIndirection(selection) => self.silent_element(selection, node, clause),
             NodeEnum::AArrayExpr(array) => {
                 let element = self.one_type(&array.elements, node, clause)?;
                 let found = types::array_of(self.catalog(), element.oid);
@@ -147,24 +153,65 @@ impl Proof<'_> {
         for node in nodes {
             values.push(self.silent(node, clause)?);
         }
-        let known = values.iter().find(|value| value.oid != oid::UNKNOWN);
+        let is_known = |value: &&Value| value.oid != oid::UNKNOWN;
+        let known = values
+            .iter()
+            .filter(is_known)
+            .find(|value| value.origin != Origin::Constant)
+            .or_else(|| values.iter().find(is_known));
         let type_oid = known.map_or(oid::TEXT, |value| value.oid);
         let collation = known.map_or(0, |value| value.collation);
         for value in &values {
+            // A constant is converted while the statement is planned.
+            let fits = value.oid == type_oid && value.collation == collation
+                || value.origin == Origin::Constant && widens(value.oid, type_oid);
             if value.oid == oid::UNKNOWN {
                 self.use_as(value.untyped, type_oid);
-            } else if value.oid != type_oid || value.collation != collation || type_oid == OPAQUE {
+            } else if !fits || type_oid == OPAQUE {
                 return Err(loud("a choice between values of two types", around));
             }
         }
         let constant = values.iter().all(|value| value.origin == Origin::Constant);
+        let sizes = values.iter().map(|value| value.size);
         Ok(Value {
             collation,
+            size: sizes.fold(Size::Bounded, Size::or),
             ..if constant {
                 Value::constant(type_oid)
             } else {
                 Value::varying(type_oid)
             }
+        })
+    }
+
+    /// An element of an array, a part of a jsonb value: NULL where there is none.
+    fn silent_element(
+        &mut self,
+        selection: &pg::AIndirection,
+        node: &Node,
+        clause: Clause,
+    ) -> Typed {
+        let refused = || loud("this selection", node);
+        let value = self.operand(selection.arg.as_deref(), node, clause)?;
+        let [step] = selection.indirection.as_slice() else {
+            return Err(refused());
+        };
+        let Some(NodeEnum::AIndices(indices)) = &step.node else {
+            return Err(refused());
+        };
+        let (false, None, Some(index)) = (indices.is_slice, &indices.lidx, &indices.uidx) else {
+            return Err(refused());
+        };
+        let is_text = constants::literal(index).is_some();
+        let is_number = constants::is_count(index);
+        if value.oid == oid::JSONB && (is_text || is_number) {
+            return Ok(Value::varying(oid::JSONB));
+        }
+        let element = types::element(self.catalog(), value.oid).filter(|_| is_number);
+        let element = element.ok_or_else(refused)?;
+        Ok(Value {
+            collation: value.collation,
+            ..Value::varying(element)
         })
     }
 
@@ -211,14 +258,29 @@ impl Proof<'_> {
             self.use_as(value.untyped, wanted);
             return Ok(Value::constant(wanted));
         }
-        if !has_modifier && widens(value.oid, wanted) {
+        if has_modifier {
+            return Err(wrong());
+        }
+        if widens(value.oid, wanted) {
             return Ok(Value {
                 oid: wanted,
                 untyped: None,
                 ..value
             });
         }
-        Err(wrong())
+        let type_name = self
+            .catalog()
+            .type_by_oid(wanted)
+            .filter(|found| found.schema == "pg_catalog")
+            .map(|found| found.name.as_str())
+            .ok_or_else(wrong)?;
+        let argument = Argument {
+            value,
+            node: Some(argument),
+        };
+        let what = format!("a cast to {type_name}");
+        let name = format!("::{type_name}");
+        self.listed_silent(&what, &name, &[argument], location(node))
     }
 
     /// The type of a cast; none for a domain, whose constraints would run.
@@ -277,7 +339,7 @@ impl Proof<'_> {
             Ok(Kind::AexprOpAny | Kind::AexprOpAll) => {
                 self.silent_any(operator, (left, right), node, clause)
             }
-            Ok(Kind::AexprLike | Kind::AexprIlike) => self.silent_like((left, right), node, clause),
+            Ok(Kind::AexprLike | Kind::AexprIlike) => self.silent_like(operation, node, clause),
             Ok(Kind::AexprSimilar | Kind::Undefined) | Err(_) => {
                 Err(loud(&format!("operator {operator}"), node))
             }
@@ -369,15 +431,63 @@ impl Proof<'_> {
         self.operate(operator, left, right, node)
     }
 
-    /// LIKE with a literal pattern that cannot be wrong at its end.
-    fn silent_like(&mut self, operands: (&Node, &Node), node: &Node, clause: Clause) -> Typed {
-        let left = self.silent(operands.0, clause)?;
+    /// LIKE with a literal pattern that cannot be wrong at its end. ILIKE makes copies of its operands
+    /// that are several times as long.
+    fn silent_like(&mut self, operation: &pg::AExpr, node: &Node, clause: Clause) -> Typed {
+        let (Some(left), Some(pattern)) = (&operation.lexpr, &operation.rexpr) else {
+            return Err(loud("an operator with one operand", node));
+        };
+        let left = self.silent(left, clause)?;
         let is_text = types::is_text(left.oid) && PLAIN_COLLATIONS.contains(&left.collation);
-        if is_text && constants::is_safe_pattern(operands.1) {
+        let is_like = operation.kind == i32::from(pg::AExprKind::AexprLike);
+        let is_short = is_like || left.size == Size::Bounded;
+        if !is_text || !constants::is_safe_pattern(pattern) {
+            Err(loud("LIKE with such a pattern", node))
+        } else if is_short {
             Ok(Value::varying(oid::BOOL))
         } else {
-            Err(loud("LIKE with such a pattern", node))
+            Err(loud("ILIKE on a text of any length", node))
         }
+    }
+
+    /// A function that is listed with these arguments.
+    fn silent_function(
+        &mut self,
+        name: &str,
+        call: &pg::FuncCall,
+        node: &Node,
+        clause: Clause,
+    ) -> Typed {
+        let plain = call.agg_order.is_empty()
+            && call.agg_filter.is_none()
+            && call.over.is_none()
+            && !call.agg_within_group
+            && !call.agg_star
+            && !call.agg_distinct
+            && !call.func_variadic;
+        if !plain {
+            return Err(loud(&format!("function {name}"), node));
+        }
+        let mut arguments = Vec::new();
+        for argument in &call.args {
+            let mut value = self.silent(argument, clause)?;
+            if value.oid == oid::UNKNOWN {
+                // Of the functions of one name that is taken whose argument is a text.
+                self.use_as(value.untyped, oid::TEXT);
+                value.oid = oid::TEXT;
+                value.untyped = None;
+            }
+            if types::is_text(value.oid) && !PLAIN_COLLATIONS.contains(&value.collation) {
+                return Err(loud(&format!("function {name} under this collation"), node));
+            }
+            arguments.push(Argument {
+                value,
+                node: Some(argument),
+            });
+        }
+        let listed = format!("{name}()");
+        let what = format!("function {name}");
+        self.listed_silent(&what, &listed, &arguments, location(node))
     }
 
     fn silent_call(&mut self, call: &pg::FuncCall, node: &Node, clause: Clause) -> Typed {
@@ -389,6 +499,9 @@ impl Proof<'_> {
         };
         if let Some(moment) = constants::clock(node) {
             return Ok(Value::constant(moment));
+        }
+        if !listed.is("aggregate") && !listed.is("window") {
+            return self.silent_function(listed.name, call, node, clause);
         }
         let in_place = matches!(clause, Clause::Having | Clause::Content);
         if !listed.is("aggregate") || call.over.is_some() || !in_place {
@@ -563,5 +676,5 @@ pub(super) fn location(node: &Node) -> Option<usize> {
 /// Something that is not silent.
 pub(super) fn loud(what: &str, node: &Node) -> Refusal {
     let what = what.to_owned();
-    refuse(Reason::ConditionNotSilent { what }, location(node))
+    refuse(Reason::not_silent(what), location(node))
 }

@@ -1,7 +1,7 @@
 //! What is known of a value without asking the server.
 
 use crate::catalog::{Catalog, Oid, Type, TypeKind, oid};
-use crate::isolate::refusal::Refusal;
+use crate::isolate::refusal::{Reason, Refusal};
 
 /// Whether a value depends on rows.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -10,6 +10,26 @@ pub(super) enum Origin {
     Constant,
     /// Anything else.
     Varying,
+}
+
+/// Whether a text is short enough for functions that need several times its bytes: PostgreSQL refuses
+/// to ask for more than a gigabyte at once, and foreign texts may be that long.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Size {
+    /// It has a declared length, or came with the client's message.
+    Bounded,
+    /// It may be of any length.
+    Unbounded,
+}
+
+impl Size {
+    /// The size of what may be one or the other.
+    pub(super) fn or(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Bounded, Self::Bounded) => Self::Bounded,
+            (Self::Unbounded, _) | (_, Self::Unbounded) => Self::Unbounded,
+        }
+    }
 }
 
 /// An untyped parameter of the client, at one place.
@@ -32,6 +52,8 @@ pub(super) struct Value {
     pub(super) typmod: i32,
     /// Where it comes from.
     pub(super) origin: Origin,
+    /// How long it may be, if it is a text.
+    pub(super) size: Size,
     /// The parameter that it is, if the client left its type open.
     pub(super) untyped: Option<Untyped>,
 }
@@ -48,6 +70,9 @@ pub(super) struct Column {
     pub(super) value: Typed,
 }
 
+/// The database's own collation.
+pub(super) const DEFAULT_COLLATION: Oid = 100;
+
 /// The type of a value whose type nothing tells.
 pub(super) const OPAQUE: Oid = 0;
 
@@ -62,6 +87,7 @@ impl Value {
             collation: 0,
             typmod: -1,
             origin: Origin::Constant,
+            size: Size::Bounded,
             untyped: None,
         }
     }
@@ -70,6 +96,7 @@ impl Value {
     pub(super) fn varying(oid: Oid) -> Self {
         Self {
             origin: Origin::Varying,
+            size: Size::Unbounded,
             ..Self::constant(oid)
         }
     }
@@ -139,6 +166,7 @@ pub(super) fn united(one: &Typed, other: &Typed) -> Typed {
         (Ok(one), Ok(other)) if one.oid == other.oid && one.collation == other.collation => {
             Ok(Value {
                 untyped: None,
+                size: one.size.or(other.size),
                 ..*if one.origin == Origin::Varying {
                     one
                 } else {
@@ -147,10 +175,7 @@ pub(super) fn united(one: &Typed, other: &Typed) -> Typed {
             })
         }
         // The conversion of one of them could fail.
-        (Ok(_), Ok(_)) => Err(crate::isolate::refusal::Reason::ConditionNotSilent {
-            what: "a column of two types".to_owned(),
-        }
-        .into()),
+        (Ok(_), Ok(_)) => Err(Reason::not_silent("a column of two types").into()),
         (Err(refusal), _) | (_, Err(refusal)) => Err(refusal.clone()),
     }
 }

@@ -94,7 +94,7 @@ impl Proof<'_> {
             // Rows are compared with one another as records, which not all types can be.
             let loud = (!added.is_empty()).then(|| {
                 let what = "SEARCH or CYCLE".to_owned();
-                Reason::ConditionNotSilent { what }.into()
+                Reason::not_silent(what).into()
             });
             let mut columns = known.columns.clone();
             columns.extend(added);

@@ -169,7 +169,7 @@ impl<'a> Proof<'a> {
             item.hidden = self.hidden(scoped);
             item.tenancy = Tenancy::Scoped;
             let alias = item.name.clone().unwrap_or_default();
-            target.test = Some(direct_test(alias, relation, scoped));
+            target.test = Some(direct_test(alias, relation, scoped, original.location));
         }
         let may_read = self.classified().permits(Verb::Select);
         let level = self.level()?;

@@ -22,6 +22,7 @@ const BOTTOM_UP: &[&str] = &[
     "tenant",
     "sql",
     "isolate::kind",
+    "isolate::remedy",
     "isolate::refusal",
     "isolate::template",
     "isolate::gram",

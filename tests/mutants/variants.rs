@@ -4,7 +4,7 @@ use pg_query::protobuf as pg;
 use pg_query::{Node, NodeEnum};
 use tenantry::isolate::template::Template;
 
-use super::tree;
+use super::{shields, tree};
 
 /// What is known of the whole statement.
 pub struct Context {
@@ -13,7 +13,7 @@ pub struct Context {
     tables: Vec<String>,
 }
 
-type Variants = Vec<(&'static str, NodeEnum)>;
+pub type Variants = Vec<(&'static str, NodeEnum)>;
 
 impl Context {
     /// Looks a statement through.
@@ -391,7 +391,7 @@ fn conditions(
 }
 
 /// What can be done to a tenant test.
-fn tests(test: &Node, context: &Context) -> Vec<(&'static str, Node)> {
+pub fn tests(test: &Node, context: &Context) -> Vec<(&'static str, Node)> {
     let Some(NodeEnum::AExpr(operation)) = &test.node else {
         return Vec::new();
     };
@@ -1075,7 +1075,10 @@ fn expressions(node: &NodeEnum, context: &Context, found: &mut Variants) {
             other.testexpr = None;
             found.push(("another sub-select", NodeEnum::SubLink(other)));
         }
-        NodeEnum::CaseExpr(case) => owners(case, context, found),
+        NodeEnum::CaseExpr(case) => {
+            owners(case, context, found);
+            shields::of(case, context, found);
+        }
         NodeEnum::CommonTableExpr(cte) => {
             let mut other = cte.clone();
             "orders".clone_into(&mut other.ctename);
@@ -1090,7 +1093,7 @@ fn is_named(operation: &pg::AExpr, wanted: &str) -> bool {
 }
 
 /// Whether a node is a tenant test: nothing else is written with this operator.
-fn is_test(node: &Node) -> bool {
+pub fn is_test(node: &Node) -> bool {
     match &node.node {
         Some(NodeEnum::AExpr(operation)) => operation.name == names(&["pg_catalog", "="]),
         _ => false,
@@ -1126,7 +1129,7 @@ fn with_alias(test: &Node, alias: &str) -> Node {
     test
 }
 
-fn conjuncts(condition: &Option<Box<Node>>) -> Vec<Node> {
+pub fn conjuncts(condition: &Option<Box<Node>>) -> Vec<Node> {
     match condition.as_ref().map(|condition| &condition.node) {
         Some(Some(NodeEnum::BoolExpr(operation)))
             if operation.boolop == i32::from(pg::BoolExprType::AndExpr) =>
@@ -1138,7 +1141,7 @@ fn conjuncts(condition: &Option<Box<Node>>) -> Vec<Node> {
     }
 }
 
-fn joined(mut conjuncts: Vec<Node>) -> Option<Box<Node>> {
+pub fn joined(mut conjuncts: Vec<Node>) -> Option<Box<Node>> {
     match conjuncts.len() {
         0 => None,
         1 => conjuncts.pop().map(Box::new),
@@ -1152,11 +1155,11 @@ fn and(condition: &Option<Box<Node>>, test: Node) -> Option<Box<Node>> {
     joined(all)
 }
 
-fn or(args: Vec<Node>) -> Node {
+pub fn or(args: Vec<Node>) -> Node {
     wrap(connected(pg::BoolExprType::OrExpr, args))
 }
 
-fn not(node: Node) -> Node {
+pub fn not(node: Node) -> Node {
     wrap(connected(pg::BoolExprType::NotExpr, vec![node]))
 }
 
@@ -1232,7 +1235,7 @@ fn number(ival: i32) -> NodeEnum {
     })
 }
 
-fn truth() -> NodeEnum {
+pub fn truth() -> NodeEnum {
     NodeEnum::AConst(pg::AConst {
         val: Some(pg::a_const::Val::Boolval(pg::Boolean { boolval: true })),
         ..pg::AConst::default()
@@ -1268,10 +1271,10 @@ fn names(parts: &[&str]) -> Vec<Node> {
     parts.iter().map(name).collect()
 }
 
-fn wrap(node: NodeEnum) -> Node {
+pub fn wrap(node: NodeEnum) -> Node {
     Node { node: Some(node) }
 }
 
-fn some(node: NodeEnum) -> Option<Box<Node>> {
+pub fn some(node: NodeEnum) -> Option<Box<Node>> {
     Some(Box::new(wrap(node)))
 }

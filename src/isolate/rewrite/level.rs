@@ -20,6 +20,8 @@ pub(super) struct Plain<'a> {
     pub(super) alias: String,
     pub(super) relation: &'a Relation,
     pub(super) scoped: &'a Scoped,
+    /// Where its name stands in the client's text.
+    pub(super) at: Option<usize>,
 }
 
 /// What the rewriting of a FROM list leaves for the rest of the level.
@@ -83,6 +85,7 @@ impl<'a> Rewriter<'a> {
         } else {
             Place::Fence
         };
+        let first = level.plain.len();
         self.item(relation, base, wildcards, (level, scope))?;
         for (at, join) in joins.iter_mut().enumerate() {
             let own = match (place, side(&join.join_operator)) {
@@ -92,8 +95,11 @@ impl<'a> Rewriter<'a> {
                 (Place::Where, Side::Neither) => Place::Where,
             };
             let known = level.predicates.len();
+            let right = self.leftmost(&join.relation);
             self.item(&mut join.relation, own, wildcards, (level, scope))?;
             self.join_condition(join, scope)?;
+            let joined = level.plain.get(first..).unwrap_or_default();
+            self.shield_on(join, right, joined)?;
             if own == Place::On {
                 let predicates = level.predicates.split_off(known);
                 add_to_on(join, &predicates)?;
@@ -188,6 +194,7 @@ impl<'a> Rewriter<'a> {
             alias,
             relation,
             scoped,
+            at: self.place(name),
         }))
     }
 

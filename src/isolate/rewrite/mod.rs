@@ -21,12 +21,16 @@ mod level;
 mod name;
 mod owner;
 mod query;
+mod remedy;
 mod session;
 mod update;
 mod words;
 
+use std::collections::BTreeSet;
+
 use crate::catalog::{Relation, RelationName, Resolved};
 use crate::isolate::refusal::{BeyondGrant, Reason, Refusal};
+use crate::isolate::remedy::Remedy;
 use crate::isolate::template::{Reading, Slot, SlotType, Template};
 use crate::isolate::{Kind, Prepared};
 use crate::sql::ast::{BinaryOperator, Expr, Ident, ObjectName, Spanned, Statement};
@@ -44,6 +48,7 @@ pub(super) fn rewrite(
     message: &str,
     declared_types: usize,
     classified: &Classified,
+    remedies: &BTreeSet<Remedy>,
 ) -> Rewritten<Prepared> {
     let ParsedStatement { mut tree, lexemes } = parsed;
     let (start, end) = lexemes.range();
@@ -55,6 +60,7 @@ pub(super) fn rewrite(
         lexemes: &lexemes,
         client_parameters,
         tenant_parameters: Vec::new(),
+        remedies,
     };
     let kind = rewriter.statement(&mut tree)?;
     let tenant_parameters = rewriter.tenant_parameters;
@@ -141,6 +147,8 @@ struct Rewriter<'a> {
     lexemes: &'a Lexemes,
     client_parameters: u16,
     tenant_parameters: Vec<SlotType>,
+    /// What to do about conditions that are not silent.
+    remedies: &'a BTreeSet<Remedy>,
 }
 
 impl<'a> Rewriter<'a> {

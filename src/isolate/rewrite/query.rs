@@ -254,6 +254,9 @@ impl Rewriter<'_> {
                 NamedWindowExpr::WindowSpec(window) => self.window(window, scope)?,
             }
         }
+        if let Some(condition) = select.selection.as_mut() {
+            self.shield_where(condition, &level.plain)?;
+        }
         let selection = select.selection.take();
         select.selection = conjunction(selection, &level.predicates);
         Ok(())

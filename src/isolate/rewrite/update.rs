@@ -106,8 +106,13 @@ impl<'a> Rewriter<'a> {
             self.returning(items, target, level.clone_for_returning(), scope)?;
         }
         let mut predicates = level.predicates;
+        let mut plain = level.plain;
         if let Target::Scoped(target) = target {
             predicates.push(self.predicate(&target.alias, target.scoped)?);
+            plain.push(target.clone());
+        }
+        if let Some(condition) = selection.as_mut() {
+            self.shield_where(condition, &plain)?;
         }
         *selection = conjunction(selection.take(), &predicates);
         Ok(())
@@ -189,6 +194,7 @@ impl<'a> Rewriter<'a> {
                 alias,
                 relation,
                 scoped,
+                at: self.place(name),
             }),
             new_name,
         ))
