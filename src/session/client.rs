@@ -9,7 +9,6 @@ use super::clearance::Clearance;
 use super::effect::Effect;
 use super::expected::{Asker, Reply, Undo};
 use super::housekeeping::Housekeeping;
-use super::named::Ahead;
 use super::record::Refused;
 use super::statements::ClientStatement;
 use super::{Attached, Clearing, Condition, Ending, Session, Stage};
@@ -122,26 +121,6 @@ impl Session {
             Err(failure) => self.fail(&message, &failure),
         }
         Step::Done
-    }
-
-    /// Whether the server has what the message needs, and the message is on record where it must be.
-    fn make_ready(&mut self, message: &FrontendMessage) -> Result<Clearance, Failure> {
-        match self.prepare_ahead(message)? {
-            Ahead::Awaited => Ok(Clearance::Awaited),
-            Ahead::Ready => self.clear(message),
-        }
-    }
-
-    /// Whether a DISCARD ALL has to be over first.
-    fn waits_for_clearing(&mut self, message: &FrontendMessage) -> bool {
-        let Some(server) = &mut self.server else {
-            return false;
-        };
-        if server.clearing == Clearing::Sent && *message != FrontendMessage::Flush {
-            server.out.flush();
-            server.clearing = Clearing::Flushed;
-        }
-        server.clearing != Clearing::No && *message != FrontendMessage::Flush
     }
 
     /// An empty text is answered without a server, and so is a Parse of what a server has parsed

@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::Session;
 use super::admission::{Constants, Plan};
+use super::clearance::Clearance;
 use super::client::{Failure, prepare, refusal_report, shown};
 use super::effect::Effect;
 use super::expected::{Asker, Reply, Undo};
 use super::outgoing::executing;
 use super::statements::ClientStatement;
+use super::{Clearing, Session};
 use crate::isolate::{Isolated, Kind, SqlPrepare};
 use crate::protocol::error_response::ErrorReport;
 use crate::protocol::frontend::FrontendMessage;
@@ -24,7 +25,7 @@ const NAMED_MAX: usize = 100;
 
 /// Whether the server has the statements that a message needs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Ahead {
+enum Ahead {
     /// They are being prepared.
     Awaited,
     /// It has.
@@ -133,9 +134,29 @@ impl Session {
         })
     }
 
+    /// Whether the server has what the message needs, and the message is on record where it must be.
+    pub(super) fn make_ready(&mut self, message: &FrontendMessage) -> Result<Clearance, Failure> {
+        match self.prepare_ahead(message)? {
+            Ahead::Awaited => Ok(Clearance::Awaited),
+            Ahead::Ready => self.clear(message),
+        }
+    }
+
+    /// Whether a DISCARD ALL has to be over first.
+    pub(super) fn waits_for_clearing(&mut self, message: &FrontendMessage) -> bool {
+        let Some(server) = &mut self.server else {
+            return false;
+        };
+        if server.clearing == Clearing::Sent && *message != FrontendMessage::Flush {
+            server.out.flush();
+            server.clearing = Clearing::Flushed;
+        }
+        server.clearing != Clearing::No && *message != FrontendMessage::Flush
+    }
+
     /// Prepares on the server what a Query needs there, and lets it wait for that: so an error is an error
     /// of the message's, and nothing else of it is run.
-    pub(super) fn prepare_ahead(&mut self, message: &FrontendMessage) -> Result<Ahead, Failure> {
+    fn prepare_ahead(&mut self, message: &FrontendMessage) -> Result<Ahead, Failure> {
         let FrontendMessage::Query(sql) = message else {
             return Ok(Ahead::Ready);
         };
