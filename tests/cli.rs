@@ -23,6 +23,10 @@ pub fn trials() -> Vec<Trial> {
             check_reports_each_fault_with_its_place,
         ),
         trial(
+            "cli::check_looks_at_the_database",
+            check_looks_at_the_database,
+        ),
+        trial(
             "cli::a_catalog_can_be_read_back",
             a_catalog_can_be_read_back,
         ),
@@ -73,6 +77,116 @@ fn check_reports_each_fault_with_its_place() {
         tenantry(&["check", "--config", path(folder.path())]).code,
         FINE
     );
+}
+
+/// What `check --database` finds, by what it is about and what to do.
+const FOUND: &[(&str, &str)] = &[
+    (
+        "public.loose: it is not classified",
+        "kind = \"scoped\", \"shared\" or \"denied\"",
+    ),
+    (
+        "public.t: its tenant column tenant_id may be NULL",
+        "ALTER TABLE public.t ALTER COLUMN tenant_id SET NOT NULL;",
+    ),
+    (
+        "public.t: its tenant column tenant_id has the default 1",
+        "ALTER TABLE public.t ALTER COLUMN tenant_id DROP DEFAULT;",
+    ),
+    (
+        "public.t: the unique key t_pkey lacks the tenant column",
+        "ALTER TABLE public.t DROP CONSTRAINT t_pkey, ADD CONSTRAINT t_pkey PRIMARY KEY (tenant_id, id);",
+    ),
+    (
+        "public.t: the index by_note lacks the tenant column",
+        "CREATE INDEX ON public.t (tenant_id, note);",
+    ),
+    (
+        "public.t: the trigger noisy runs unseen",
+        "[triggers] trusted = [\"noisy on public.t\"]",
+    ),
+    (
+        "public.child: the check of the foreign key child_parent_fkey tells",
+        "FOREIGN KEY (tenant_id, parent) REFERENCES public.t (tenant_id, id)",
+    ),
+    (
+        "public.child: the action of the foreign key child_parent_fkey may reach",
+        "it must pair the tenant columns",
+    ),
+    (
+        "public.reads(integer): tenants cannot call it",
+        "[functions] trusted",
+    ),
+    (
+        "public.v: its definition cannot be read for a tenant",
+        "loose",
+    ),
+    ("public.m: it holds rows of its own", "trusted = true"),
+    (
+        "role postgres: it has SUPERUSER",
+        "ALTER ROLE postgres NOSUPERUSER;",
+    ),
+    (
+        "role postgres: it has TEMPORARY on the database",
+        "REVOKE TEMPORARY ON DATABASE",
+    ),
+    (
+        "role postgres: it may create objects in the schema public",
+        "REVOKE CREATE ON SCHEMA public",
+    ),
+];
+
+fn check_looks_at_the_database() {
+    let database = SHARED.database();
+    database.execute(
+        "DROP SCHEMA public CASCADE; CREATE SCHEMA public;
+         CREATE TABLE loose (id integer);
+         CREATE TABLE t (id integer PRIMARY KEY, note text, tenant_id integer DEFAULT 1);
+         CREATE INDEX by_note ON t (note);
+         CREATE FUNCTION noise() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+         CREATE TRIGGER noisy BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION noise();
+         CREATE FUNCTION reads(integer) RETURNS bigint LANGUAGE sql AS 'SELECT count(*) FROM t';
+         CREATE TABLE child (parent integer REFERENCES t ON DELETE CASCADE, tenant_id integer NOT NULL);
+         CREATE VIEW v AS SELECT id FROM loose;
+         CREATE VIEW fine AS SELECT id FROM t;
+         CREATE MATERIALIZED VIEW m AS SELECT count(*) FROM t;",
+    );
+    let folder = directory(database.name(), port());
+    let check = ["check", "--database", "--config", path(folder.path())];
+    let ran = tenantry(&check);
+    assert_eq!(ran.code, FINDINGS);
+    for (finding, remedy) in FOUND {
+        let lines: Vec<&str> = ran.out.lines().collect();
+        let at = lines.iter().position(|line| line.contains(finding));
+        let at = at.unwrap_or_else(|| panic!("not found: {finding} in\n{}", ran.out));
+        assert!(
+            lines[at..=at + 1].iter().any(|line| line.contains(remedy)),
+            "{finding}: {}",
+            lines[at + 1]
+        );
+    }
+    assert!(!ran.out.contains("public.fine"), "{}", ran.out);
+    database.execute(&format!(
+        "DROP SCHEMA public CASCADE; CREATE SCHEMA public;
+         CREATE TABLE t (id integer, tenant_id integer NOT NULL, PRIMARY KEY (tenant_id, id));
+         CREATE ROLE quiet LOGIN; GRANT SELECT, INSERT ON t TO quiet; GRANT USAGE ON SCHEMA public TO quiet;
+         REVOKE TEMPORARY ON DATABASE {} FROM PUBLIC;",
+        database.name()
+    ));
+    let file = folder.path().join("tenantry.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("\"postgres\"", "\"quiet\"")).unwrap();
+    let ran = tenantry(&check);
+    assert_eq!(
+        (ran.code, ran.out.matches("0 findings").count()),
+        (FINE, 1),
+        "{}{}",
+        ran.out,
+        ran.err
+    );
+    let nowhere = directory(database.name(), free_port());
+    let ran = tenantry(&["check", "--database", "--config", path(nowhere.path())]);
+    assert_eq!(ran.code, CANNOT_CONNECT);
 }
 
 fn a_server_that_is_down_is_told_apart() {

@@ -9,6 +9,7 @@
 mod audit;
 mod catalog;
 mod check;
+mod database;
 mod rewrite;
 mod serve;
 

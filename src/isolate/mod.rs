@@ -9,6 +9,7 @@
 //!    made under the scope of a grant, bears its keys, and serves nobody else.
 
 mod carrier;
+mod findings;
 mod gram;
 pub mod kind;
 pub mod refusal;
@@ -22,8 +23,9 @@ use std::ops::Range;
 use crate::admitted::Admitted;
 use crate::catalog::Oid;
 use crate::sql::{self, Lexemes, ReadError};
-use crate::tenant::Classified;
+use crate::tenant::{Classified, Closed};
 use crate::verify::{Claim, Reach, VerifiedStatement, gate, syntax_error, verify};
+pub use findings::{Finding, findings};
 use gram::Route;
 pub use kind::{Kind, SetScope, SqlPrepare, TransactionCommand};
 use refusal::{Reason, Refusal};
@@ -203,6 +205,10 @@ fn again(reason: &Reason) -> Again {
         | Reason::LexersDisagree
         | Reason::PrintedDifferently
         | Reason::TypeNotAllowed { .. }
+        | Reason::RelationNotAllowed {
+            closed: Closed::View,
+            ..
+        }
         | Reason::Unproved { .. } => Again::Surely,
         Reason::AsPostgres { .. }
         | Reason::ColumnDoesNotExist { .. }

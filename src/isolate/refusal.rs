@@ -374,7 +374,9 @@ fn closed_hint(relation: &str, closed: Closed) -> String {
                 .to_owned()
         }
         Closed::Via => "Tables scoped through another one are not supported yet.".to_owned(),
-        Closed::View => "Views are not supported yet; query the tables.".to_owned(),
+        Closed::View => {
+            "Views can be read; query and change the tables where more is wanted.".to_owned()
+        }
     }
 }
 
@@ -386,6 +388,7 @@ fn hazard_message(relation: &str, hazard: &WriteHazard) -> String {
         WriteHazard::Code { .. }
         | WriteHazard::ForeignKeyAction { .. }
         | WriteHazard::ForeignKeyCheck(_)
+        | WriteHazard::NoTable
         | WriteHazard::Rule { .. }
         | WriteHazard::Trigger { .. }
         | WriteHazard::UniqueKey { .. } => {
@@ -420,6 +423,9 @@ fn hazard_hint(hazard: &WriteHazard) -> String {
         } => format!(
             "The foreign key {constraint} acts on rows of {relation}, which the grant does not name."
         ),
+        WriteHazard::NoTable => {
+            "What a write to it sets off is not known: change the tables.".to_owned()
+        }
         WriteHazard::Rule { relation } => {
             format!("{relation} has rewrite rules, which run unseen.")
         }

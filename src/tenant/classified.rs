@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::references::{TellingCheck, pairs};
+use super::view::of_view;
 use super::{Policy, Rows, Scope, TablePolicy, TableSet, TenantType, Unlisted, Verb};
 use crate::catalog::{
     Catalog, CatalogVersion, ForeignKeyAction, Relation, RelationKind, RelationName,
@@ -41,7 +42,7 @@ pub enum Closed {
     UnfitTenantColumn,
     /// `via` is not supported yet.
     Via,
-    /// Views are not supported yet.
+    /// A view has no rows of its own: where it is read, its definition takes its place.
     View,
 }
 
@@ -87,6 +88,8 @@ pub enum WriteHazard {
     },
     /// A foreign key's check would tell of other tenants' rows.
     ForeignKeyCheck(Box<TellingCheck>),
+    /// It is no table: what a write sets off is not known here.
+    NoTable,
     /// A foreign key action would reach a relation that the grant does not name.
     OutsideGrant {
         /// The constraint.
@@ -285,7 +288,10 @@ impl Classified {
     ) -> Vec<&'a crate::catalog::Column> {
         let hidden = match (self.class(relation), self.tenant_column()) {
             (Class::Scoped(scoped), TenantColumn::Hidden) => Some(scoped.column.as_str()),
-            (Class::Scoped(_), TenantColumn::Visible)
+            (Class::Refused(Closed::View), TenantColumn::Hidden) => {
+                Some(self.tenant_column_of_view(relation))
+            }
+            (Class::Scoped(_) | Class::Refused(Closed::View), TenantColumn::Visible)
             | (Class::Refused(_) | Class::Shared { .. }, _) => None,
         };
         relation
@@ -339,6 +345,15 @@ impl Classified {
         columns: &BTreeSet<&str>,
     ) -> Vec<WriteHazard> {
         let mut hazards = Vec::new();
+        match relation.kind {
+            RelationKind::PartitionedTable | RelationKind::Table => {}
+            RelationKind::CompositeType
+            | RelationKind::ForeignTable
+            | RelationKind::Index
+            | RelationKind::MaterializedView
+            | RelationKind::Sequence
+            | RelationKind::View => hazards.push(WriteHazard::NoTable),
+        }
         self.collect_hazards((relation, verb), &mut BTreeSet::new(), &mut hazards);
         hazards.extend(self.telling_checks(relation, verb, columns));
         if let Some(scope) = &self.scope {
@@ -557,7 +572,7 @@ fn classify(catalog: &Catalog, policy: &Policy, relation: &Relation, depth: usiz
     match relation.kind {
         RelationKind::Table | RelationKind::PartitionedTable => {}
         RelationKind::Sequence => return Class::Refused(Closed::Sequence),
-        RelationKind::View => return Class::Refused(Closed::View),
+        RelationKind::View => return of_view(catalog, policy, relation),
         RelationKind::MaterializedView | RelationKind::ForeignTable => {
             return match policy.tables.get(&relation.name) {
                 Some(TablePolicy::Scoped {
@@ -625,7 +640,7 @@ fn unlisted(catalog: &Catalog, policy: &Policy, relation: &Relation, depth: usiz
     }
 }
 
-fn by_column(catalog: &Catalog, relation: &Relation, name: &str) -> Class {
+pub(super) fn by_column(catalog: &Catalog, relation: &Relation, name: &str) -> Class {
     let Some(column) = relation.column(name) else {
         return Class::Refused(Closed::NoTenantColumn);
     };

@@ -16,6 +16,7 @@ mod policy;
 mod references;
 mod scope;
 mod truncate;
+mod view;
 
 pub use classified::{Class, Classified, Closed, Scoped, TenantColumn, WriteHazard};
 pub use id::{InvalidTenantId, KeyMismatch, TenantId, TenantKey, TenantSet, TenantType};

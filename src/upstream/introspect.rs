@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use thiserror::Error;
+use tokio::task::JoinHandle;
 use tokio_postgres::{Client, IsolationLevel, NoTls, Row, Transaction};
 
 use crate::catalog::{
@@ -67,6 +68,16 @@ const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Reads the database of an upstream.
 pub async fn introspect(upstream: &Upstream) -> Result<Catalog, IntrospectError> {
+    let (mut client, driver) = connect(upstream).await?;
+    let catalog = read(&mut client).await;
+    take_leave(client, driver).await;
+    catalog
+}
+
+/// A connection to the database of an upstream, for queries of our own.
+pub(super) async fn connect(
+    upstream: &Upstream,
+) -> Result<(Client, JoinHandle<Option<()>>), IntrospectError> {
     let mut settings = tokio_postgres::Config::new();
     settings
         .user(&upstream.credentials.user)
@@ -78,13 +89,15 @@ pub async fn introspect(upstream: &Upstream) -> Result<Catalog, IntrospectError>
         UpstreamAddress::Tcp { host, port } => settings.host(host).port(*port),
         UpstreamAddress::Unix { directory } => settings.host_path(directory),
     };
-    let (mut client, connection) = settings.connect(NoTls).await?;
-    let driver = tokio::spawn(connection);
-    let catalog = read(&mut client).await;
+    let (client, connection) = settings.connect(NoTls).await?;
+    let driver = tokio::spawn(async move { connection.await.ok() });
+    Ok((client, driver))
+}
+
+/// The connection takes its leave of the server; how is of no interest once everything is read.
+pub(super) async fn take_leave(client: Client, driver: JoinHandle<Option<()>>) {
     drop(client);
-    // The connection takes its leave of the server; how is of no interest once the catalog is read.
     tokio::time::timeout(LEAVE_TIMEOUT, driver).await.ok();
-    catalog
 }
 
 /// Reads the database that a client is connected to.

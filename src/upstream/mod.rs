@@ -28,9 +28,11 @@ mod connect;
 mod introspect;
 mod pool;
 mod server;
+mod survey;
 
 pub use cancel::{CancelKey, Cancels, Registration};
 pub use connect::{ConnectError, Target};
 pub use introspect::{IntrospectError, introspect};
 pub use pool::{AcquireError, Borrowed, Pool, Pools, Users};
 pub use server::Server;
+pub use survey::{PlainIndex, Survey, survey};

@@ -110,6 +110,9 @@ impl<'a> Proof<'a> {
                 return self.cte_reference(original, rewritten, output);
             }
         }
+        if let Some(view) = self.view(original) {
+            return self.view_reference(original, rewritten, view);
+        }
         let table = self.table(original)?;
         let at = position((&original.location, &original.location));
         self.permitted(table.relation, Verb::Select, at)?;
@@ -215,7 +218,7 @@ impl<'a> Proof<'a> {
         &mut self,
         original: &pg::RangeVar,
         fence: &pg::RangeSubselect,
-        relation: &Relation,
+        relation: &'a Relation,
         test: &Test,
     ) -> Checked {
         let wrong = || differs("a fence");
@@ -244,20 +247,7 @@ impl<'a> Proof<'a> {
         if rest != nothing_else() {
             return Err(differs("a fence with another clause"));
         }
-        let visible = self.classified().visible_columns(relation);
-        let shows = |target: &Node, column: &str| match &target.node {
-            Some(NodeEnum::ResTarget(target)) => {
-                let pg::ResTarget {
-                    name,
-                    indirection,
-                    val,
-                    location: _,
-                } = &**target;
-                let sent = val.as_deref().and_then(column_path);
-                name.is_empty() && indirection.is_empty() && sent.as_deref() == Some(&[column])
-            }
-            Some(_) | None => false,
-        };
+        let visible = self.columns_of(relation);
         let all = targets.len() == visible.len()
             && targets
                 .iter()
@@ -290,7 +280,7 @@ impl<'a> Proof<'a> {
         &mut self,
         original: &pg::RangeVar,
         rewritten: &pg::RangeVar,
-        table: &Table<'_>,
+        table: &Table<'a>,
         scoped: &Scoped,
         side: Side,
     ) -> Checked<Exposed> {
@@ -310,6 +300,9 @@ impl<'a> Proof<'a> {
 
     /// The tenant column of a table that stands without a fence, if it is not to be seen.
     pub(super) fn hidden(&self, scoped: &Scoped) -> Option<String> {
+        if self.views > 0 {
+            return None;
+        }
         match self.classified().tenant_column() {
             TenantColumn::Hidden => Some(scoped.column.clone()),
             TenantColumn::Visible => None,
@@ -317,9 +310,14 @@ impl<'a> Proof<'a> {
     }
 
     /// The range entry of a relation.
-    pub(super) fn item(&self, named: &pg::RangeVar, relation: &Relation, tenancy: Tenancy) -> Item {
+    pub(super) fn item(
+        &self,
+        named: &pg::RangeVar,
+        relation: &'a Relation,
+        tenancy: Tenancy,
+    ) -> Item {
         let (name, listed) = alias_of(named);
-        let visible = self.classified().visible_columns(relation);
+        let visible = self.columns_of(relation);
         let mut columns: Vec<Column> = visible
             .into_iter()
             .map(|column| {
@@ -567,8 +565,23 @@ pub(super) fn qualified(
     equal(alias, "a relation's alias")
 }
 
+/// Whether a target is this column, and nothing else.
+pub(super) fn shows(target: &Node, column: &str) -> bool {
+    let Some(NodeEnum::ResTarget(target)) = &target.node else {
+        return false;
+    };
+    let pg::ResTarget {
+        name,
+        indirection,
+        val,
+        location: _,
+    } = &**target;
+    let sent = val.as_deref().and_then(column_path);
+    name.is_empty() && indirection.is_empty() && sent.as_deref() == Some(&[column])
+}
+
 /// The name of a range entry, and the column names that it lists.
-fn alias_of(named: &pg::RangeVar) -> (String, Vec<String>) {
+pub(super) fn alias_of(named: &pg::RangeVar) -> (String, Vec<String>) {
     match &named.alias {
         Some(pg::Alias {
             aliasname,

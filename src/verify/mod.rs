@@ -11,6 +11,7 @@
 //! |---|---|
 //! | a name resolved and qualified | `names`, `from`, `expression::column_reference` |
 //! | a table in a fence | `from::fence` |
+//! | a view replaced by its definition | `view::view_reference` |
 //! | a sampled table in a fence around the sample | `sample::sampled` |
 //! | a tenant predicate at the end of a condition | `select::condition` |
 //! | a conjunct of a condition in a shield | `shield::shielded` |
@@ -58,6 +59,7 @@ mod syntax;
 mod targets;
 mod types;
 mod variables;
+mod view;
 mod with;
 mod words;
 mod write;

@@ -1,6 +1,7 @@
 //! The walk over both trees: what it carries, and the comparisons that every part of it uses.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use pg_query::protobuf as pg;
 use pg_query::{Node, NodeEnum};
@@ -75,6 +76,10 @@ pub(super) struct Proof<'a> {
     pub(super) relied: BTreeSet<u16>,
     /// What is done to which table, under a scope.
     pub(super) done: BTreeSet<(RelationName, Verb)>,
+    /// How many definitions of views are around this point.
+    pub(super) views: usize,
+    /// The definitions that took the place of views.
+    pub(super) definitions: Vec<Rc<NodeEnum>>,
 }
 
 impl<'a> Proof<'a> {
@@ -96,6 +101,8 @@ impl<'a> Proof<'a> {
             judging: 0,
             relied: BTreeSet::new(),
             done: BTreeSet::new(),
+            views: 0,
+            definitions: Vec::new(),
         }
     }
 

@@ -7,8 +7,11 @@ use pg_query::protobuf as pg;
 use pg_query::{Node, NodeEnum};
 
 use super::from::Side;
-use super::proof::{Checked, Proof, anywhere, both, differs, path, unchanged, unsupported};
+use super::proof::{
+    Checked, Proof, anywhere, both, differs, path, position, unchanged, unsupported,
+};
 use super::scope::Exposed;
+use super::view::no_sample;
 use crate::isolate::refusal::Reason;
 
 impl Proof<'_> {
@@ -36,6 +39,9 @@ impl Proof<'_> {
             Reason::not_silent(what).into()
         });
         match original.relation.as_ref().map(|table| &table.node) {
+            Some(Some(NodeEnum::RangeVar(table))) if self.view(table).is_some() => {
+                Err(no_sample(position((&table.location, &table.location))))
+            }
             Some(Some(NodeEnum::RangeVar(table))) => {
                 self.range_variable(table, &rest, Side::Fenced)
             }

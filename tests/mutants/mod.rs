@@ -104,6 +104,9 @@ const MORE: &[&str] = &[
     "COMMIT AND CHAIN",
     "SET CONSTRAINTS ALL DEFERRED",
     "UPDATE customers SET tags[1] = 'x' WHERE id = 1 RETURNING *",
+    "SELECT * FROM v_open_orders v WHERE v.total > 10",
+    "SELECT t.name, v_open_orders.memo FROM v_customer_totals AS t (number) JOIN v_open_orders \
+     ON v_open_orders.customer_id = t.number WHERE t.n_orders = $1 FOR UPDATE OF v_open_orders",
     "SELECT o.id FROM orders o LEFT JOIN customers c ON c.id = o.customer_id AND c.name ~ o.memo \
      WHERE o.id > 3 AND lower(o.memo) = 'x' AND (o.total / 2 > 1 OR o.id = 1)",
     "SELECT id FROM customers c WHERE name LIKE $1 AND EXISTS (SELECT 1 FROM orders o \

@@ -266,7 +266,7 @@ impl<'a> Rewriter<'a> {
                     begins = false;
                     let slot = self.slot(scoped.column_type);
                     self.edits
-                        .replace(at..at + 1, format!("SELECT *, {slot} FROM"));
+                        .replace_again(at..at + 1, format!("SELECT *, {slot} FROM"));
                     at + 1
                 }
                 Token::Union | Token::Intersect | Token::Except => {

@@ -29,6 +29,12 @@ impl Edits {
         });
     }
 
+    /// Puts a text in place of words that may have been replaced before.
+    pub(super) fn replace_again(&mut self, words: Range<usize>, text: impl Into<String>) {
+        self.0.retain(|edit| edit.words != words);
+        self.replace(words, text);
+    }
+
     /// The text of some words with their edits, which are then done with.
     pub(super) fn cut(&mut self, words: &Words<'_>, range: Range<usize>) -> Rewritten<String> {
         let within = |edit: &Edit| range.start <= edit.words.start && edit.words.end <= range.end;

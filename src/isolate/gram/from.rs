@@ -33,6 +33,11 @@ impl<'a> Rewriter<'a> {
         };
         self.nodes(&sample.args)?;
         self.optional(sample.repeatable.as_deref())?;
+        if self.view(table).is_some() {
+            let message = "TABLESAMPLE clause can only be applied to tables and materialized views";
+            let reason = as_postgres("42809", message.to_owned());
+            return Err(refuse_at(table.location, reason));
+        }
         let start = self.place(table)?.behind;
         let mut end = self.words.behind_group(self.words.behind_name(start + 1))?;
         if self.words.is(end, Token::Repeatable) {
@@ -50,9 +55,16 @@ impl<'a> Rewriter<'a> {
         if self.cte(table).is_some() {
             return Ok(());
         }
+        if let Some((relation, definition)) = self.view(table) {
+            return self.view_in_from(table, relation, definition);
+        }
         let (relation, class) = self.relation(table)?;
         let place = self.place(table)?;
         match class {
+            Class::Scoped(_) if self.plain.contains(&table.location) => {
+                self.edits.replace(place.name, qualified(&relation.name));
+                Ok(())
+            }
             Class::Scoped(scoped) => {
                 let sample = match sample {
                     Some(range) => {
@@ -64,11 +76,7 @@ impl<'a> Rewriter<'a> {
                 };
                 let only = if table.inh { "" } else { "ONLY " };
                 let fence = self.fence(relation, scoped, only, &sample);
-                let alias = match table.alias {
-                    Some(_) => String::new(),
-                    None => format!(" AS {}", sql::quote(&table.relname)),
-                };
-                self.edits.replace(place.whole, format!("{fence}{alias}"));
+                self.put_derived(table, &place, &fence);
                 Ok(())
             }
             Class::Shared { .. } => {
@@ -79,9 +87,32 @@ impl<'a> Rewriter<'a> {
         }
     }
 
+    fn view_in_from(
+        &mut self,
+        table: &pg::RangeVar,
+        relation: &Relation,
+        definition: &str,
+    ) -> Rewritten<()> {
+        let inlined = self.inlined(relation, definition)?;
+        let place = self.place(table)?;
+        self.put_derived(table, &place, &inlined);
+        Ok(())
+    }
+
+    /// Puts a derived table in place of a table. `TABLE name` takes a name only.
+    fn put_derived(&mut self, table: &pg::RangeVar, place: &Place, derived: &str) {
+        let alias = implicit_alias(table);
+        self.edits
+            .replace(place.whole.clone(), format!("{derived}{alias}"));
+        let before = place.whole.start.checked_sub(1);
+        if let Some(command) = before.filter(|before| self.words.is(*before, Token::Table)) {
+            self.edits.replace(command..command + 1, "SELECT * FROM");
+        }
+    }
+
     /// `(SELECT visible columns FROM schema.table WHERE table.tenant_column = slot)`
     fn fence(&mut self, relation: &Relation, scoped: &Scoped, only: &str, sample: &str) -> String {
-        let visible = self.classified.visible_columns(relation);
+        let visible = self.columns_of(relation);
         let columns: Vec<String> = visible
             .into_iter()
             .map(|column| sql::quote(&column.name))
@@ -186,6 +217,14 @@ fn other_database(table: &pg::RangeVar) -> Reason {
         table.catalogname, table.schemaname, table.relname
     );
     as_postgres("0A000", message)
+}
+
+/// What a derived table in place of a table is called.
+fn implicit_alias(table: &pg::RangeVar) -> String {
+    match table.alias {
+        Some(_) => String::new(),
+        None => format!(" AS {}", sql::quote(&table.relname)),
+    }
 }
 
 /// A relation's full name.

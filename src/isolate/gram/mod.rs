@@ -14,16 +14,19 @@
 //!
 //! # Not here
 //! The predicate form of a table ([`super::rewrite`] knows when it is right): here every table that is
-//! read gets a fence. SET, RESET and SHOW of single variables.
+//! read gets a fence, but for some of a view's definition (`grouped`). SET, RESET and SHOW of single
+//! variables.
 
 mod change;
 mod children;
 mod command;
 mod edits;
 mod from;
+mod grouped;
 mod name;
 mod prepare;
 mod query;
+mod view;
 mod words;
 
 use std::ops::Range;
@@ -39,6 +42,7 @@ use crate::sql;
 use crate::tenant::{Classified, Costs, Scoped, TenantColumn, TenantType};
 use children::Children;
 use edits::Edits;
+use view::Views;
 use words::Words;
 
 type Rewritten<T> = Result<T, Refusal>;
@@ -127,6 +131,8 @@ pub(super) fn rewrite(
             tenant_parameters: Vec::new(),
             ctes: Vec::new(),
             on_cursor: false,
+            views: Views::default(),
+            plain: Vec::new(),
         };
         let kind = rewriter.command(&tree)?;
         let tenant_parameters = rewriter.tenant_parameters;
@@ -305,6 +311,9 @@ struct Rewriter<'a> {
     ctes: Vec<Cte>,
     /// Whether the row that a cursor stands on is changed.
     on_cursor: bool,
+    views: Views,
+    /// Where the names of the tables stand that get no fence.
+    plain: Vec<i32>,
 }
 
 impl Rewriter<'_> {

@@ -116,8 +116,11 @@ impl Rewriter<'_> {
                 if let Some(cte) = self.cte(table) {
                     return cte.width;
                 }
-                let (relation, _) = self.relation(table).ok()?;
-                Some(self.classified.visible_columns(relation).len())
+                let relation = match self.view(table) {
+                    Some((view, _)) => view,
+                    None => self.relation(table).ok()?.0,
+                };
+                Some(self.columns_of(relation).len())
             }
             NodeEnum::RangeTableSample(sample) => self.item_width(sample.relation.as_deref()?),
             NodeEnum::RangeSubselect(derived) => match &derived.subquery.as_ref()?.node {

@@ -1,0 +1,121 @@
+//! Tables of a grouped definition that keep their place, with their predicates in its WHERE.
+//!
+//! GROUP BY a primary key lets other columns of the table be selected, of the table itself only: behind a fence
+//! the server no longer knows that the key is one.
+
+use pg_query::protobuf as pg;
+use pg_query::protobuf::Token;
+use pg_query::{Node, NodeEnum};
+
+use super::Rewriter;
+use crate::tenant::{Class, Scoped};
+
+/// A table that keeps its place.
+pub(super) struct Plain<'a> {
+    /// Where its name stands.
+    pub(super) location: i32,
+    alias: String,
+    scoped: &'a Scoped,
+}
+
+impl<'a> Rewriter<'a> {
+    /// The tables of a definition that is grouped by columns, as far as a condition in its WHERE is one on
+    /// them.
+    pub(super) fn grouped_tables(&self, select: &pg::SelectStmt) -> Vec<Plain<'a>> {
+        let mut tables = Vec::new();
+        let all = self.group_by(select).is_some()
+            && select
+                .from_clause
+                .iter()
+                .all(|item| self.plain_tables(item, Filtered::Where, &mut tables));
+        if all { tables } else { Vec::new() }
+    }
+
+    /// Where GROUP BY stands, if all that it groups by is columns.
+    fn group_by(&self, select: &pg::SelectStmt) -> Option<usize> {
+        let column = |node: &Node| match &node.node {
+            Some(NodeEnum::ColumnRef(column)) => Some(column.location),
+            Some(_) | None => None,
+        };
+        let columns: Option<Vec<i32>> = select.group_clause.iter().map(column).collect();
+        let first = *columns?.first()?;
+        let group = self.words.at(first).ok()?.checked_sub(2)?;
+        self.words.is(group, Token::GroupP).then_some(group)
+    }
+
+    /// Collects the tables of an item of FROM; false where names are merged, so that none may keep its place.
+    fn plain_tables(&self, item: &Node, filtered: Filtered, tables: &mut Vec<Plain<'a>>) -> bool {
+        match &item.node {
+            Some(NodeEnum::RangeVar(table)) => {
+                if filtered == Filtered::Where {
+                    tables.extend(self.plain_table(table));
+                }
+                true
+            }
+            Some(NodeEnum::JoinExpr(join)) => {
+                let merges = join.is_natural || !join.using_clause.is_empty();
+                let (left, right) = match pg::JoinType::try_from(join.jointype) {
+                    Ok(pg::JoinType::JoinInner) => (filtered, filtered),
+                    Ok(pg::JoinType::JoinLeft) => (filtered, Filtered::Nowhere),
+                    Ok(pg::JoinType::JoinRight) => (Filtered::Nowhere, filtered),
+                    _ => (Filtered::Nowhere, Filtered::Nowhere),
+                };
+                let sides = [(&join.larg, left), (&join.rarg, right)];
+                join.alias.is_none()
+                    && !merges
+                    && sides.into_iter().all(|(side, filtered)| {
+                        side.as_ref()
+                            .is_some_and(|side| self.plain_tables(side, filtered, tables))
+                    })
+            }
+            _ => true,
+        }
+    }
+
+    fn plain_table(&self, table: &pg::RangeVar) -> Option<Plain<'a>> {
+        let alias = match &table.alias {
+            Some(alias) if alias.colnames.is_empty() => alias.aliasname.clone(),
+            Some(_) => return None,
+            None => table.relname.clone(),
+        };
+        // A name without a schema is that of a common table expression.
+        if table.schemaname.is_empty() || self.view(table).is_some() {
+            return None;
+        }
+        match self.relation(table).ok()? {
+            (_, Class::Scoped(scoped)) => Some(Plain {
+                location: table.location,
+                alias,
+                scoped,
+            }),
+            (_, Class::Shared { .. } | Class::Refused(_)) => None,
+        }
+    }
+
+    /// Adds the predicates to the WHERE of the definition, or makes one.
+    pub(super) fn filter_grouped(&mut self, select: &pg::SelectStmt, tables: &[Plain<'a>]) {
+        let Some(group) = self.group_by(select).filter(|_| !tables.is_empty()) else {
+            return;
+        };
+        let predicates: Vec<String> = tables
+            .iter()
+            .map(|table| self.predicate(&table.alias, table.scoped))
+            .collect();
+        // The server prints a condition in parentheses.
+        let keyword = match select.where_clause {
+            Some(_) => "AND",
+            None => "WHERE",
+        };
+        let text = format!("{keyword} {}", predicates.join(" AND "));
+        self.edits.insert(group, text);
+    }
+}
+
+/// Where a condition on a table may stand.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Filtered {
+    /// An outer join may have put NULLs in its place.
+    Nowhere,
+    /// In WHERE.
+    Where,
+}

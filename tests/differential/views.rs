@@ -1,0 +1,179 @@
+//! Views, copied unchanged to the shared database: they answer as on the private one, or are refused.
+
+use libtest_mimic::Failed;
+
+use super::{PRIVATE, SHARED, ask, connect, foreign_rows, isolated, shows_foreign_rows};
+use crate::support::{Database, runtime};
+use crate::{catalog, fixture};
+use tenantry::tenant::Classified;
+
+/// Views of an application that knows of no tenants, in an order in which they can be made.
+const VIEWS: &str = "
+CREATE VIEW w_plain AS SELECT * FROM customers;
+CREATE VIEW w_renamed (number, label) AS SELECT id, name FROM customers WHERE country = 'DE';
+CREATE VIEW w_join AS SELECT c.id, c.name, o.memo FROM customers c JOIN orders o ON o.customer_id = c.id;
+CREATE VIEW w_left AS SELECT c.id, o.id AS order_id FROM customers c LEFT JOIN orders o ON o.customer_id = c.id AND o.total > 20;
+CREATE VIEW w_rank AS SELECT id, total, rank() OVER (ORDER BY total DESC) AS place FROM orders;
+CREATE VIEW w_max AS SELECT max(id) AS top, sum(total) AS total FROM orders;
+CREATE VIEW w_union AS SELECT id, name AS text FROM customers UNION SELECT id, title FROM products;
+CREATE VIEW w_except AS SELECT id FROM customers EXCEPT ALL SELECT customer_id FROM orders ORDER BY 1;
+CREATE VIEW w_with AS WITH big AS (SELECT * FROM orders WHERE total > 20), orders AS (SELECT 7 AS n) SELECT big.id, orders.n FROM big, orders;
+CREATE VIEW w_tree AS WITH RECURSIVE t AS (SELECT id, parent_id, 0 AS depth FROM categories WHERE parent_id IS NULL
+  UNION ALL SELECT c.id, c.parent_id, t.depth + 1 FROM categories c JOIN t ON c.parent_id = t.id) SELECT * FROM t;
+CREATE VIEW w_top AS SELECT id, name FROM customers ORDER BY credit DESC, id LIMIT 2;
+CREATE VIEW w_distinct AS SELECT DISTINCT ON (customer_id) customer_id, id FROM orders ORDER BY customer_id, id DESC;
+CREATE VIEW w_numbered AS SELECT c.id, t.tag, t.n FROM customers c CROSS JOIN LATERAL unnest(c.tags) WITH ORDINALITY AS t(tag, n);
+CREATE VIEW w_barrier WITH (security_barrier) AS SELECT id, notes FROM customers WHERE credit > 110;
+CREATE VIEW w_invoker WITH (security_invoker) AS SELECT key, value FROM settings;
+CREATE VIEW w_using AS SELECT id, c.name, p.title FROM customers c JOIN products p USING (id);
+CREATE VIEW w_exists AS SELECT p.id, p.sku FROM products p WHERE EXISTS (SELECT 1 FROM order_items i WHERE i.product_id = p.id AND i.qty > 2);
+CREATE VIEW w_values (n, t) AS VALUES (1, 'a'), (2, 'b');
+CREATE VIEW w_shared AS SELECT code, name FROM countries;
+CREATE VIEW w_case AS SELECT id, CASE WHEN total > 20 THEN 'big' ELSE 'small' END AS size, placed_at::date AS day FROM orders;
+CREATE VIEW w_sub AS SELECT id, (SELECT count(*) FROM orders o WHERE o.customer_id = c.id) AS n FROM customers c;
+CREATE VIEW w_events AS SELECT kind, count(*) FILTER (WHERE happened_on > '2024-01-01') AS n FROM events GROUP BY ROLLUP (kind);
+CREATE VIEW w_only AS SELECT id, title FROM ONLY documents;
+CREATE VIEW w_over AS SELECT w.number, j.memo FROM w_renamed w JOIN w_join j ON j.id = w.number;
+CREATE VIEW w_over_twice AS SELECT a.number, b.memo FROM w_over a, w_over b WHERE a.number = b.number;
+CREATE VIEW \"w Mixed\" AS SELECT id AS \"The Id\", name AS \"select\" FROM customers;
+CREATE VIEW w_grouped AS SELECT date_trunc('month', placed_at) AS month, sum(total) AS total FROM orders GROUP BY 1 HAVING sum(total) > 0;
+CREATE VIEW w_money AS SELECT id, fmt_money(total) AS total FROM orders;
+CREATE VIEW w_nothing AS SELECT name FROM customers WHERE false;
+GRANT SELECT, UPDATE ON ALL TABLES IN SCHEMA public TO iso_app;";
+
+/// A view that selects more of a table than the key that it groups by, as each database can have it.
+const GROUPED: [&str; 2] = [
+    "CREATE VIEW w_key AS SELECT c.id, c.name, count(o.id) AS n FROM customers c LEFT JOIN orders o ON o.customer_id = c.id
+       WHERE c.country IN ('DE', 'FR') GROUP BY c.tenant_id, c.id; GRANT SELECT, UPDATE ON w_key TO iso_app",
+    "CREATE VIEW w_key AS SELECT c.id, c.name, count(o.id) AS n FROM customers c LEFT JOIN orders o ON o.customer_id = c.id
+       WHERE c.country IN ('DE', 'FR') GROUP BY c.id; GRANT SELECT, UPDATE ON w_key TO iso_app",
+];
+
+/// What is asked of each view.
+const OF_EACH: [&str; 7] = [
+    "SELECT * FROM {v}",
+    "SELECT count(*) FROM {v} a",
+    "SELECT a.* FROM {v} AS a (first) ORDER BY first",
+    "SELECT x FROM {v} x",
+    "SELECT to_jsonb(x) FROM {v} AS x",
+    "WITH orders AS (SELECT 1), customers AS (SELECT 2) SELECT a.* FROM {v} a, customers, orders",
+    "SELECT c.id, (SELECT count(*) FROM {v}) FROM customers c LEFT JOIN {v} v ON true",
+];
+
+/// What is asked beyond that.
+const OTHERS: &[&str] = &[
+    "SELECT v.id, c.name FROM w_plain v JOIN customers c USING (id) WHERE v.country = 'DE'",
+    "SELECT w_renamed.label FROM public.w_renamed WHERE public.w_renamed.number > 1",
+    "SELECT label, count(*) FROM w_renamed GROUP BY label HAVING count(*) > 0",
+    "SELECT number FROM w_renamed UNION SELECT place FROM w_rank",
+    "SELECT * FROM w_join NATURAL JOIN w_left",
+    "SELECT * FROM w_rank WHERE total = 25.75",
+    "SELECT * FROM w_max WHERE top = 10",
+    "SELECT * FROM w_top FULL JOIN w_tree USING (id)",
+    "SELECT id FROM w_barrier WHERE notes = 'note 5 o''neil' FOR UPDATE",
+    "SELECT id FROM w_plain WHERE id = 2 FOR SHARE OF w_plain",
+    "SELECT * FROM w_over_twice o JOIN LATERAL (SELECT * FROM w_join j WHERE j.id = o.number) l ON true",
+    "SELECT * FROM ONLY w_union u (a, b) WHERE a = 1",
+    "SELECT \"The Id\", \"select\" FROM \"w Mixed\" WHERE \"The Id\" IN (SELECT id FROM w_sub WHERE n > 1)",
+    "SELECT month FROM w_grouped WHERE total > 30",
+    "SELECT size FROM w_case WHERE size = 'big'",
+    "UPDATE customers SET notes = 'seen' FROM w_left l WHERE l.id = customers.id RETURNING customers.id, l.order_id",
+    "DELETE FROM settings USING w_invoker i WHERE i.key = settings.key RETURNING i.*",
+    "INSERT INTO documents (title) SELECT name FROM w_top RETURNING title",
+    "INSERT INTO settings (key, value) SELECT sku, sku FROM w_exists",
+    "MERGE INTO settings s USING w_renamed r ON r.label = s.key WHEN NOT MATCHED THEN INSERT (key) VALUES (r.label)",
+    "SELECT (SELECT label FROM w_renamed r WHERE r.number = c.id) FROM customers c",
+    "TABLE w_values",
+    "SELECT 1, 'x' UNION TABLE w_renamed",
+    "INSERT INTO settings TABLE w_exists",
+    "INSERT INTO settings (key, value) WITH w AS (TABLE w_values) TABLE w_renamed",
+    "SELECT * FROM w_plain WHERE EXISTS (SELECT FROM w_join j WHERE j.id = w_plain.id)",
+];
+
+/// Statements that are refused.
+const REFUSED: &[(&str, &str)] = &[
+    (
+        "SELECT tenant_id FROM w_plain",
+        "column \"tenant_id\" does not exist",
+    ),
+    ("SELECT * FROM w_rank WHERE place < 3", "function rank"),
+    (
+        "SELECT * FROM w_numbered WHERE n = 1",
+        "a function's column",
+    ),
+    ("SELECT id FROM w_barrier WHERE 'a' ~ notes", "operator ~"),
+    (
+        "SELECT * FROM w_renamed TABLESAMPLE system (50)",
+        "TABLESAMPLE clause",
+    ),
+];
+
+fn make(shared: &Database, private: &Database) {
+    for (database, grouped) in [shared, private].into_iter().zip(GROUPED) {
+        database.execute(VIEWS);
+        database.execute(grouped);
+    }
+}
+
+pub(super) fn check() -> Result<(), Failed> {
+    let (mut shared, mut private) = (SHARED.database(), PRIVATE.database());
+    make(&shared, &private);
+    let classified = Classified::new(
+        catalog::read(&shared).expect("a catalog"),
+        fixture::policy(),
+    );
+    let views = VIEWS
+        .lines()
+        .filter_map(|line| line.strip_prefix("CREATE VIEW "));
+    let views: Vec<&str> = views
+        .map(
+            |rest| match rest.strip_prefix('"').and_then(|rest| rest.split_once('"')) {
+                Some((name, _)) => &rest[..name.len() + 2],
+                None => rest.split(' ').next().expect("a name"),
+            },
+        )
+        .collect();
+    let mut statements: Vec<String> = Vec::new();
+    for view in views.into_iter().chain(["w_key"]) {
+        statements.extend(OF_EACH.iter().map(|sql| sql.replace("{v}", view)));
+    }
+    statements.extend(OTHERS.iter().map(|sql| (*sql).to_owned()));
+    let before = foreign_rows(&shared);
+    let mut bad = Vec::new();
+    for sql in statements {
+        let text = match isolated(&sql, &classified) {
+            Ok(text) => text,
+            Err(refusal) => {
+                bad.push(format!("REFUSED {sql}: {refusal}"));
+                continue;
+            }
+        };
+        let (found, wanted) = runtime().block_on(async {
+            let (on_shared, on_private) = (connect(&shared).await, connect(&private).await);
+            (ask(&on_shared, &text).await, ask(&on_private, &sql).await)
+        });
+        if found.0 != wanted.0 || shows_foreign_rows(&found.1) {
+            bad.push(format!(
+                "{sql}\nsent {text}\nfound {}\nwanted {}",
+                found.1, wanted.1
+            ));
+        }
+        if !sql.starts_with(['S', 'W', 'T']) {
+            assert_eq!(before, foreign_rows(&shared), "{sql}");
+            (shared, private) = (SHARED.database(), PRIVATE.database());
+            make(&shared, &private);
+        }
+    }
+    for (sql, why) in REFUSED {
+        match isolated(sql, &classified) {
+            Ok(text) => bad.push(format!("NOT REFUSED {sql}: {text}")),
+            Err(refusal) if refusal.to_string().contains(why) => {}
+            Err(refusal) => bad.push(format!("{sql}: {refusal}")),
+        }
+    }
+    if bad.is_empty() {
+        Ok(())
+    } else {
+        Err(bad.join("\n\n").into())
+    }
+}
