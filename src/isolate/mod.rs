@@ -8,6 +8,7 @@
 //! 2. Nothing here holds a tenant's key: a result serves every tenant of the same catalog. An admin's is
 //!    made under the scope of a grant, bears its keys, and serves nobody else.
 
+mod carrier;
 pub mod copying;
 mod findings;
 mod gram;
@@ -27,7 +28,8 @@ use crate::sql::{self, Lexemes, ReadError};
 use crate::tenant::{Classified, Closed};
 use crate::verify::{Claim, Reach, VerifiedStatement, gate, syntax_error, verify};
 pub use findings::{Finding, findings};
-pub use kind::{Kind, SetScope, TransactionCommand};
+use gram::Route;
+pub use kind::{Kind, SetScope, SqlPrepare, TransactionCommand};
 use refusal::{Reason, Refusal};
 use remedy::{Condition, MaskedColumn, Remedy};
 use template::{Reading, Template};
@@ -137,20 +139,35 @@ struct Source<'a> {
 impl Source<'_> {
     /// Rewrites one statement, in the one way or the other.
     fn prepare(&self, lexemes: Lexemes) -> Result<Prepared, Refusal> {
+        self.prepare_with(lexemes, &BTreeSet::new())
+    }
+
+    fn prepare_with(
+        &self,
+        lexemes: Lexemes,
+        remedies: &BTreeSet<Remedy>,
+    ) -> Result<Prepared, Refusal> {
         let (start, end) = lexemes.range();
         let text = self.message.get(start..end).unwrap_or_default();
+        let costs = self.classified.policy().costs();
+        match gram::route(text, costs)? {
+            Route::Carrier(carrier) => return self.carrying(&lexemes, &carrier, remedies),
+            Route::Command => return self.splice(start..end),
+            Route::Data => {}
+        }
         let parameters = self.declared_types.len();
         let prepared = sql::read(lexemes)
             .map_err(|error| unread(error, self.message))
             .and_then(|parsed| {
-                let none = BTreeSet::new();
-                rewrite::rewrite(parsed, self.message, parameters, self.classified, &none)
+                rewrite::rewrite(parsed, self.message, parameters, self.classified, remedies)
             });
         prepared.or_else(|first| match again(&first.reason) {
-            Again::Surely | Again::Perhaps => self
-                .enclose(start..end, &BTreeSet::new())
-                .unwrap_or_else(|| self.splice(start..end))
-                .map_err(|second| told(first, second)),
+            Again::Surely | Again::Perhaps => {
+                let remedies = within(remedies, start);
+                self.enclose(start..end, &remedies)
+                    .unwrap_or_else(|| self.splice_with(start..end, &remedies))
+                    .map_err(|second| told(first, second))
+            }
             // What PostgreSQL could not read is a syntax error before it is anything else.
             Again::No => Err(syntax_error(text).map_or(first, Refusal::from)),
         })
@@ -225,16 +242,18 @@ impl Source<'_> {
         let offset = range.start;
         let original = self.message.get(range).unwrap_or_default().to_owned();
         let parameters = self.declared_types.len();
-        let (template, edits) = gram::rewrite(&original, parameters, self.classified, remedies)
-            .map_err(|mut refusal| {
-                refusal.position = refusal.position.map(|at| at + offset);
-                refusal
-            })?;
+        let (template, edits, kind) =
+            gram::rewrite(&original, parameters, self.classified, remedies).map_err(
+                |mut refusal| {
+                    refusal.position = refusal.position.map(|at| at + offset);
+                    refusal
+                },
+            )?;
         Ok(Prepared {
             original,
             offset,
             reading: Reading::Spliced { edits },
-            kind: Kind::Data,
+            kind,
             template,
         })
     }
@@ -415,13 +434,13 @@ impl Source<'_> {
     /// Proves a statement; one that was read wrongly is read again.
     fn prove(&self, prepared: Prepared) -> Result<(VerifiedStatement, Prepared), Refusal> {
         let is_first = matches!(prepared.reading, Reading::Parsed { .. });
-        let is_data = prepared.kind == Kind::Data;
+        let has_second = matches!(prepared.kind, Kind::Cursor | Kind::Data | Kind::Hold(_));
         let first = match self.remedy(prepared) {
             Ok(proved) => return Ok(proved),
             Err(refusal) => refusal,
         };
         let is_first = is_first || gram::query_of_copy(self.message).is_some();
-        if !is_first || !is_data || again(&first.reason) == Again::No {
+        if !is_first || !has_second || again(&first.reason) == Again::No {
             return Err(first);
         }
         let second = self.splice(0..self.message.len());
@@ -466,13 +485,11 @@ impl Source<'_> {
         if matches!(prepared.reading, Reading::Spliced { .. }) {
             return self.splice_with(0..self.message.len(), remedies);
         }
-        let parameters = self.declared_types.len();
         with_room(self.message.len(), || {
             let statements = sql::split(self.message.as_bytes());
             let mut statements = statements.map_err(|error| unread(error, self.message))?;
             let lexemes = statements.pop().ok_or(Reason::PrintedDifferently)?;
-            let parsed = sql::read(lexemes).map_err(|error| unread(error, self.message))?;
-            rewrite::rewrite(parsed, self.message, parameters, self.classified, remedies)
+            self.prepare_with(lexemes, remedies)
         })
     }
 

@@ -123,6 +123,11 @@ pub fn is_readable(name: &str, value: &str) -> bool {
     }
 }
 
+/// `CommandComplete`
+pub fn command_complete(buffer: &mut BytesMut, tag: &str) {
+    message(buffer, b'C', |body| put_string(body, tag.as_bytes()));
+}
+
 /// `ReadyForQuery`
 pub fn ready_for_query(buffer: &mut BytesMut, status: TransactionStatus) {
     message(buffer, b'Z', |body| {

@@ -50,7 +50,7 @@ pub(super) async fn serve_client(
                 stopped,
             };
             match newcomer.admit().await {
-                Ok(welcome) => newcomer.converse(*welcome, address).await,
+                Ok(welcome) => Box::pin(newcomer.converse(*welcome, address)).await,
                 Err(report) => {
                     tracing::info!(
                         %address,

@@ -320,18 +320,30 @@ impl Admission {
 /// An admin's message of several statements is under one grant and one transaction as a whole: what
 /// would change either, and what writes, comes alone.
 fn alone_if_need_be(statements: Vec<Isolated>) -> Result<Vec<Isolated>, Refusal> {
+    for statement in &statements {
+        open_to_admins(&statement.kind)?;
+    }
     let only_reads = |statement: &Isolated| match (&statement.kind, &statement.admitted) {
         (Kind::Data, Admitted::Bypassed(bypassed)) => {
             bypassed.verbs().iter().all(|verb| *verb == Verb::Select)
         }
         (Kind::Data | Kind::Show { .. }, _) => true,
         (
-            Kind::ClearsSession
+            Kind::Characteristics(_)
+            | Kind::ClearsSession
+            | Kind::CloseCursor(_)
+            | Kind::Cursor
+            | Kind::Deallocate(_)
+            | Kind::Execute { .. }
+            | Kind::Hold(_)
             | Kind::Pins
+            | Kind::Prepare(_)
             | Kind::Reset { .. }
+            | Kind::ResetAll
             | Kind::Set { .. }
             | Kind::SetTransaction
-            | Kind::Transaction(_),
+            | Kind::Transaction(_)
+            | Kind::Truncate,
             _,
         ) => false,
     };
@@ -341,6 +353,34 @@ fn alone_if_need_be(statements: Vec<Isolated>) -> Result<Vec<Isolated>, Refusal>
         ));
     }
     Ok(statements)
+}
+
+/// What would go on after the grant that it began under, or undo what keeps an admin's transactions to
+/// reading.
+fn open_to_admins(kind: &Kind) -> Result<(), Refusal> {
+    use crate::isolate::TransactionCommand::{CommitAndChain, RollbackAndChain};
+    match kind {
+        Kind::Characteristics(_) => Err(unsupported("SET SESSION CHARACTERISTICS for admins")),
+        Kind::ClearsSession => Err(unsupported("DISCARD ALL for admins")),
+        Kind::CloseCursor(_) | Kind::Cursor | Kind::Hold(_) => {
+            Err(unsupported("a cursor in SQL for admins"))
+        }
+        Kind::Deallocate(_) | Kind::Execute { .. } | Kind::Prepare(_) => {
+            Err(unsupported("PREPARE in SQL for admins"))
+        }
+        Kind::ResetAll => Err(unsupported("RESET ALL for admins")),
+        Kind::Transaction(CommitAndChain | RollbackAndChain) => {
+            Err(unsupported("AND CHAIN for admins"))
+        }
+        Kind::Truncate => Err(unsupported("TRUNCATE for admins")),
+        Kind::Data
+        | Kind::Pins
+        | Kind::Reset { .. }
+        | Kind::Set { .. }
+        | Kind::SetTransaction
+        | Kind::Show { .. }
+        | Kind::Transaction(_) => Ok(()),
+    }
 }
 
 fn unsupported(construct: &str) -> Refusal {

@@ -232,11 +232,19 @@ impl Session {
                         .to_ascii_lowercase()
                         .contains("write")
                 }
+                Kind::Characteristics(_) | Kind::ResetAll => true,
                 Kind::ClearsSession
+                | Kind::CloseCursor(_)
+                | Kind::Cursor
                 | Kind::Data
+                | Kind::Deallocate(_)
+                | Kind::Execute { .. }
+                | Kind::Hold(_)
                 | Kind::Pins
+                | Kind::Prepare(_)
                 | Kind::Show { .. }
-                | Kind::Transaction(_) => false,
+                | Kind::Transaction(_)
+                | Kind::Truncate => false,
             };
             if writes {
                 return Err(ErrorReport::error(

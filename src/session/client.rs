@@ -4,18 +4,18 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use super::admission::{Admission, Constants, Plan};
+use super::admission::{Admission, Plan};
 use super::clearance::Clearance;
 use super::copying::{Gate, Taken};
 use super::effect::Effect;
 use super::expected::{Asker, Reply, Undo};
 use super::housekeeping::Housekeeping;
 use super::outgoing::{ParseText, text_to_prepare};
+use super::preparing::{note_settings, prepare};
 use super::record::Refused;
 use super::statements::ClientStatement;
-use super::{Attached, Condition, Ending, Session, Stage};
+use super::{Attached, Clearing, Condition, Ending, Session, Stage};
 use crate::catalog::Oid;
-use crate::isolate::Kind;
 use crate::isolate::refusal::Refusal;
 use crate::protocol::Violation;
 use crate::protocol::backend::{TransactionStatus, empty, ready_for_query};
@@ -97,6 +97,9 @@ impl Session {
             | FrontendMessage::Parse { .. }
             | FrontendMessage::Query(_) => {}
         }
+        if self.waits_for_clearing(&message) {
+            return Step::Wait(message);
+        }
         if let Some(step) = self.step_fan(&message) {
             return step;
         }
@@ -118,7 +121,7 @@ impl Session {
                 return Step::Wait(message);
             }
         }
-        match self.clear(&message) {
+        match self.make_ready(&message) {
             Ok(Clearance::Given) => {}
             Ok(Clearance::Awaited) => return Step::Wait(message),
             Err(failure) => {
@@ -162,7 +165,10 @@ impl Session {
     /// Whether the message would fail whatever the server says.
     fn foresee(&self, message: &FrontendMessage) -> Result<(), Failure> {
         match message {
-            FrontendMessage::Query(sql) => self.admit(sql, &[]).map(|_| ()),
+            FrontendMessage::Query(sql) => {
+                let plan = self.admit(sql, &[])?;
+                self.named(&plan).map(|_| ())
+            }
             FrontendMessage::Parse {
                 statement,
                 sql,
@@ -205,10 +211,7 @@ impl Session {
                 Ok(())
             }
             FrontendMessage::Describe(Target::Statement, name) => self.describe_statement(name),
-            FrontendMessage::Execute { portal, rows_max } => {
-                self.execute(portal, *rows_max);
-                Ok(())
-            }
+            FrontendMessage::Execute { portal, rows_max } => self.execute(portal, *rows_max),
             FrontendMessage::Flush => {
                 if let Some(server) = &mut self.server {
                     server.out.flush();
@@ -334,6 +337,14 @@ impl Session {
                 },
             ));
         };
+        self.as_admitted_now(statement)
+    }
+
+    /// The same statement under the present catalog and policy.
+    pub(super) fn as_admitted_now(
+        &self,
+        statement: &Arc<ClientStatement>,
+    ) -> Result<Arc<ClientStatement>, Failure> {
         let is_current = match &self.hatch {
             Some(hatch) => hatch.is_current(&statement.plan)?,
             None => statement.plan.admission == self.admission()?.number(),
@@ -377,6 +388,7 @@ impl Session {
         let plan = self.admit(sql, &[])?;
         let key = self.key_for(&plan);
         self.check_streams(&plan, &key)?;
+        let named = self.named(&plan)?;
         self.begin_counting(&plan);
         let Some(server) = &mut self.server else {
             // An empty text: no server is asked.
@@ -394,13 +406,17 @@ impl Session {
         } else {
             server
                 .out
-                .query(&plan, &key)
+                .query(&plan, &named, &key)
                 .map_err(|refusal| refusal_report(&refusal, sql))?;
         }
-        server.expected.push(Reply::Query {
-            effects,
-            instead: None,
-        });
+        let renames = effects.iter().any(Effect::changes_names);
+        server.expected.push_undoable(
+            Reply::Query {
+                effects,
+                instead: None,
+            },
+            renames.then_some(Undo::Names).into_iter().collect(),
+        );
         Ok(())
     }
 
@@ -423,13 +439,22 @@ impl Session {
         Ok(())
     }
 
-    fn text_to_prepare<'p>(&self, plan: &'p Plan) -> Result<ParseText<'p>, Failure> {
+    pub(super) fn text_to_prepare<'p>(&self, plan: &'p Plan) -> Result<ParseText<'p>, Failure> {
         text_to_prepare(plan, &self.key_for(plan)).map_err(|refusal| refusal_report(&refusal, b""))
     }
 
     fn bind(&mut self, bind: &Bind) -> Result<(), Failure> {
         let statement = self.current_statement(&bind.statement)?;
         check_bind(bind, &statement.plan)?;
+        if self.parse_executing(&statement)? {
+            if let Some(server) = &mut self.server {
+                server.out.bind_unnamed(bind);
+                server.expected.push(Reply::Bind);
+            }
+            let portal = Bytes::copy_from_slice(&bind.portal);
+            self.portals.insert(portal, Arc::clone(&statement.plan));
+            return Ok(());
+        }
         let key = self.key_for(&statement.plan);
         self.check_streams(&statement.plan, &key)?;
         let text = self.text_to_prepare(&statement.plan)?;
@@ -451,6 +476,14 @@ impl Session {
 
     fn describe_statement(&mut self, name: &Bytes) -> Result<(), Failure> {
         let statement = self.current_statement(name)?;
+        if self.parse_executing(&statement)? {
+            if let Some(server) = &mut self.server {
+                server.out.describe_unnamed();
+                let hidden = 0;
+                server.expected.push(Reply::DescribeStatement { hidden });
+            }
+            return Ok(());
+        }
         let text = self.text_to_prepare(&statement.plan)?;
         if let Some(server) = &mut self.server {
             prepare(server, (&statement.plan, &text), Asker::Proxy, None);
@@ -462,19 +495,25 @@ impl Session {
         Ok(())
     }
 
-    fn execute(&mut self, portal: &Bytes, rows_max: i32) {
-        let plan = self.portals.get(portal);
+    fn execute(&mut self, portal: &Bytes, rows_max: i32) -> Result<(), Failure> {
+        let plan = self.portals.get(portal).cloned();
+        let undo = match &plan {
+            Some(plan) => self.change_names(plan)?,
+            None => Vec::new(),
+        };
         let effect = plan
+            .as_ref()
             .and_then(|plan| plan.statements.first())
             .map_or(Effect::None, Effect::of);
         if let Some(server) = &mut self.server {
             note_use(server, [&effect]);
-            if let Some(plan) = plan {
+            if let Some(plan) = &plan {
                 note_settings(server, plan);
             }
             server.out.execute(portal, rows_max);
-            server.expected.push(Reply::Execute(effect));
+            server.expected.push_undoable(Reply::Execute(effect), undo);
         }
+        Ok(())
     }
 
     fn close_portal(&mut self, name: &Bytes) {
@@ -516,82 +555,18 @@ impl Session {
     }
 }
 
-/// Makes sure that the server connection holds the statement. `undo` is the client's part of a Parse.
-fn prepare(
-    server: &mut Attached,
-    (plan, text): (&Arc<Plan>, &ParseText<'_>),
-    asker: Asker,
-    undo: Option<Undo>,
-) {
-    let mut undo: Vec<Undo> = undo.into_iter().collect();
-    let is_prepared = server.state.prepared.touch(plan.id);
-    let is_current = match plan.constants {
-        Constants::Fixed => true,
-        Constants::OfTheMoment => !server.fresh.insert(plan.id),
-    };
-    if is_prepared && is_current {
-        if asker == Asker::Client {
-            server
-                .expected
-                .push_undoable(Reply::Local(Bytes::from_static(PARSE_COMPLETE)), undo);
-        }
-        return;
-    }
-    if is_prepared {
-        // Its constants were read for another session, or before a SET.
-        server
-            .out
-            .close(Target::Statement, plan.id.name().as_bytes());
-        server.state.prepared.remove(plan.id);
-        server
-            .expected
-            .push_undoable(Reply::Close(Asker::Proxy), vec![Undo::Closed(plan.id)]);
-    }
-    server.out.parse(plan, text);
-    undo.push(Undo::Prepared(plan.id));
-    server.expected.push_undoable(
-        Reply::Parse {
-            asker,
-            plan: Some(Arc::clone(plan)),
-            instead: None,
-        },
-        undo,
-    );
-    if let Some(oldest) = server.state.prepared.insert(plan.id) {
-        server
-            .out
-            .close(Target::Statement, oldest.name().as_bytes());
-        server
-            .expected
-            .push_undoable(Reply::Close(Asker::Proxy), vec![Undo::Closed(oldest)]);
-    }
-}
-
-/// What was prepared under other settings has to be prepared again.
-fn note_settings(server: &mut Attached, plan: &Plan) {
-    let keeps = |kind: &Kind| match kind {
-        Kind::Data | Kind::Show { .. } => true,
-        Kind::ClearsSession
-        | Kind::Pins
-        | Kind::Reset { .. }
-        | Kind::Set { .. }
-        | Kind::SetTransaction
-        | Kind::Transaction(_) => false,
-    };
-    if !plan
-        .statements
-        .iter()
-        .all(|statement| keeps(&statement.kind))
-    {
-        server.fresh.clear();
-    }
-}
-
 fn note_use<'a>(server: &mut Attached, effects: impl IntoIterator<Item = &'a Effect>) {
     for effect in effects {
         if *effect == Effect::Pin {
             server.stage = Stage::Pinned;
             server.condition = Condition::Broken;
+        }
+        if *effect == Effect::Clear {
+            server.clearing = Clearing::Sent;
+        }
+        let leaves_more = matches!(effect, Effect::Hold(_));
+        if leaves_more && server.condition == Condition::Clean {
+            server.condition = Condition::Used;
         }
         if effect.changes_variables() && server.condition == Condition::Clean {
             server.condition = Condition::Used;
@@ -604,6 +579,7 @@ fn names_a_statement(message: &FrontendMessage) -> bool {
         message,
         FrontendMessage::Bind(_)
             | FrontendMessage::Parse { .. }
+            | FrontendMessage::Query(_)
             | FrontendMessage::Describe(Target::Statement, _)
             | FrontendMessage::Close(Target::Statement, _)
     )
@@ -690,6 +666,6 @@ pub(super) fn refusal_report(refusal: &Refusal, sql: &[u8]) -> ErrorReport {
     }
 }
 
-fn shown(name: &[u8]) -> String {
+pub(super) fn shown(name: &[u8]) -> String {
     String::from_utf8_lossy(name).into_owned()
 }

@@ -5,29 +5,41 @@ use std::sync::Arc;
 use super::admission::{copying, parse_text};
 use super::variables::OWN_PREFIX;
 use crate::isolate::copying::{CopyIn, Copying};
-use crate::isolate::{Isolated, Kind, SetScope, TransactionCommand};
+use crate::isolate::{Isolated, Kind, SetScope, SqlPrepare, TransactionCommand};
 
 /// What is to be noted when a statement has completed.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Effect {
     /// A transaction block begins.
     Begin,
+    /// The next transaction block begins where this one ended, one way or the other: the command tag tells.
+    Chain,
     /// The session is as new: variables, prepared statements, all.
     Clear,
+    /// A cursor is gone, or all are.
+    CloseCursor(Option<String>),
     /// The transaction block ends, one way or the other: the command tag tells.
     Commit,
     /// A setting of the application's own was made for the transaction; its name stays.
     Custom(String),
     /// Rows of the client's are read before it completes.
     CopyIn(Arc<CopyIn>),
+    /// Prepared statements are forgotten: one, or all.
+    Deallocate(Option<String>),
+    /// A cursor was made that outlives the transaction.
+    Hold(String),
     /// Nothing.
     None,
     /// The server connection holds something of this client's.
     Pin,
+    /// A statement was prepared.
+    Prepare(SqlPrepare),
     /// A savepoint is gone.
     Release(String),
     /// A variable has its default again.
     Reset(String),
+    /// All variables have their defaults again.
+    ResetAll,
     /// The transaction block has ended and was undone.
     Rollback,
     /// What came after a savepoint was undone.
@@ -36,8 +48,12 @@ pub enum Effect {
     Savepoint(String),
     /// A variable was set.
     Set(String, String),
+    /// Several variables were set.
+    SetAll(Vec<(String, String)>),
     /// A variable that Tenantry reads itself was set for the transaction.
     SetLocal(String, String),
+    /// Tables were emptied, by DELETE.
+    Truncate,
 }
 
 impl Effect {
@@ -48,7 +64,16 @@ impl Effect {
                 Some(Copying::In(copy)) => Self::CopyIn(Arc::clone(copy)),
                 Some(Copying::Out) | None => Self::None,
             },
-            Kind::SetTransaction | Kind::Show { .. } => Self::None,
+            Kind::Characteristics(values) => Self::SetAll(values.clone()),
+            Kind::CloseCursor(name) => Self::CloseCursor(name.clone()),
+            Kind::Cursor | Kind::Execute { .. } | Kind::SetTransaction | Kind::Show { .. } => {
+                Self::None
+            }
+            Kind::Deallocate(name) => Self::Deallocate(name.clone()),
+            Kind::Prepare(prepare) => Self::Prepare(prepare.clone()),
+            Kind::Hold(cursor) => Self::Hold(cursor.clone()),
+            Kind::ResetAll => Self::ResetAll,
+            Kind::Truncate => Self::Truncate,
             Kind::ClearsSession => Self::Clear,
             Kind::Pins => Self::Pin,
             Kind::Reset { variable } => Self::Reset(variable.clone()),
@@ -75,6 +100,9 @@ impl Effect {
                 match command {
                     TransactionCommand::Begin => Self::Begin,
                     TransactionCommand::Commit => Self::Commit,
+                    TransactionCommand::CommitAndChain | TransactionCommand::RollbackAndChain => {
+                        Self::Chain
+                    }
                     TransactionCommand::Release => Self::Release(name()),
                     TransactionCommand::Rollback => Self::Rollback,
                     TransactionCommand::RollbackTo => Self::RollbackTo(name()),
@@ -89,36 +117,88 @@ impl Effect {
         match self {
             Self::CopyIn(copy) => Some(copy),
             Self::Begin
+            | Self::Chain
             | Self::Clear
+            | Self::CloseCursor(_)
             | Self::Commit
             | Self::Custom(_)
+            | Self::Deallocate(_)
+            | Self::Hold(_)
             | Self::None
             | Self::Pin
+            | Self::Prepare(_)
             | Self::Release(_)
             | Self::Reset(_)
+            | Self::ResetAll
             | Self::Rollback
             | Self::RollbackTo(_)
             | Self::Savepoint(_)
             | Self::Set(..)
-            | Self::SetLocal(..) => None,
+            | Self::SetAll(_)
+            | Self::SetLocal(..)
+            | Self::Truncate => None,
         }
     }
 
     /// Whether the server connection's variables change outside of what a rollback undoes.
     pub fn changes_variables(&self) -> bool {
         match self {
-            Self::Clear | Self::Custom(_) | Self::Reset(_) | Self::Set(..) | Self::SetLocal(..) => {
-                true
-            }
+            Self::Clear
+            | Self::Custom(_)
+            | Self::Reset(_)
+            | Self::ResetAll
+            | Self::Set(..)
+            | Self::SetAll(_)
+            | Self::SetLocal(..) => true,
             Self::Begin
+            | Self::Chain
+            | Self::CloseCursor(_)
             | Self::Commit
             | Self::CopyIn(_)
+            | Self::Deallocate(_)
+            | Self::Hold(_)
             | Self::None
             | Self::Pin
+            | Self::Prepare(_)
             | Self::Release(_)
             | Self::Rollback
             | Self::RollbackTo(_)
-            | Self::Savepoint(_) => false,
+            | Self::Savepoint(_)
+            | Self::Truncate => false,
+        }
+    }
+
+    /// Whether prepared statements come or go.
+    pub(super) fn changes_names(&self) -> bool {
+        matches!(self, Self::Clear | Self::Deallocate(_) | Self::Prepare(_))
+    }
+
+    /// The command tag that the client is told, where it is not the server's.
+    pub(super) fn tag(&self) -> Option<&'static str> {
+        match self {
+            Self::Deallocate(Some(_)) => Some("DEALLOCATE"),
+            Self::Deallocate(None) => Some("DEALLOCATE ALL"),
+            Self::Prepare(_) => Some("PREPARE"),
+            Self::Truncate => Some("TRUNCATE TABLE"),
+            Self::Begin
+            | Self::Chain
+            | Self::Clear
+            | Self::CloseCursor(_)
+            | Self::Commit
+            | Self::CopyIn(_)
+            | Self::Custom(_)
+            | Self::Hold(_)
+            | Self::None
+            | Self::Pin
+            | Self::Release(_)
+            | Self::Reset(_)
+            | Self::ResetAll
+            | Self::Rollback
+            | Self::RollbackTo(_)
+            | Self::Savepoint(_)
+            | Self::Set(..)
+            | Self::SetAll(_)
+            | Self::SetLocal(..) => None,
         }
     }
 }

@@ -21,6 +21,8 @@ pub(super) enum Asker {
 pub(super) enum Undo {
     /// The client's statement of this name is what it was before.
     ClientStatement(Bytes, Option<Arc<ClientStatement>>),
+    /// Nothing: names change when the reply comes.
+    Names,
     /// The server connection still holds this one.
     Closed(StatementId),
     /// The server connection does not hold this one.
@@ -51,6 +53,8 @@ pub(super) enum Reply {
         plan: Option<Arc<Plan>>,
         instead: Option<Bytes>,
     },
+    /// `Z` behind statements that a Query needs, which waits until then.
+    Prepared,
     /// `C` or `I` for each statement, then `Z`; or our own error in place of the server's.
     Query {
         effects: VecDeque<Effect>,
@@ -91,7 +95,7 @@ impl ExpectedReplies {
         if !undo.is_empty() {
             self.doubtful += 1;
         }
-        if matches!(reply, Reply::Sync | Reply::Query { .. }) {
+        if matches!(reply, Reply::Prepared | Reply::Sync | Reply::Query { .. }) {
             self.doubtful_before_sync += self.doubtful;
             self.doubtful = 0;
         }
@@ -123,6 +127,7 @@ impl ExpectedReplies {
                 | Reply::Housekeeping
                 | Reply::Local(_)
                 | Reply::Parse { .. }
+                | Reply::Prepared
                 | Reply::Sync,
             )
             | None => 0,
@@ -156,7 +161,7 @@ impl ExpectedReplies {
     pub(super) fn skip_to_sync(&mut self) -> (Vec<Undo>, bool) {
         let mut undo = Vec::new();
         while let Some(entry) = self.entries.front() {
-            if matches!(entry.reply, Reply::Sync) {
+            if matches!(entry.reply, Reply::Prepared | Reply::Sync) {
                 undo.reverse();
                 return (undo, true);
             }
@@ -180,7 +185,7 @@ pub(super) fn undo_prepared(undo: Undo, prepared: &mut Prepared) -> Option<Undo>
             prepared.remove(id);
             None
         }
-        client @ Undo::ClientStatement(..) => Some(client),
+        client @ (Undo::ClientStatement(..) | Undo::Names) => Some(client),
     }
 }
 

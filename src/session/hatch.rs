@@ -595,11 +595,20 @@ pub(super) fn own_variable(plan: &Plan) -> Option<&Kind> {
             scope: SetScope::Local | SetScope::Session,
             ..
         } => variable,
-        Kind::ClearsSession
+        Kind::Characteristics(_)
+        | Kind::ClearsSession
+        | Kind::CloseCursor(_)
+        | Kind::Cursor
         | Kind::Data
+        | Kind::Deallocate(_)
+        | Kind::Execute { .. }
+        | Kind::Hold(_)
         | Kind::Pins
+        | Kind::Prepare(_)
+        | Kind::ResetAll
         | Kind::SetTransaction
-        | Kind::Transaction(_) => return None,
+        | Kind::Transaction(_)
+        | Kind::Truncate => return None,
     };
     variable
         .starts_with(super::variables::OWN_PREFIX)

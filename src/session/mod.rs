@@ -23,14 +23,17 @@ mod client;
 mod collected;
 mod copying;
 mod counting;
+mod cursors;
 mod effect;
 mod expected;
 mod fan;
 mod hatch;
 mod housekeeping;
 mod leave;
+mod named;
 mod outgoing;
 mod portion;
+mod preparing;
 mod record;
 mod server;
 mod server_state;
@@ -62,6 +65,7 @@ use crate::protocol::error_response::{ErrorReport, OwnValue};
 use crate::protocol::frontend::FrontendMessage;
 use crate::tenant::{Rows, TenantKey};
 use copying::{Copying, Gate};
+use cursors::HeldCursors;
 use expected::ExpectedReplies;
 use hatch::{Hatch, READ_ONLY};
 use statements::ClientStatement;
@@ -104,6 +108,22 @@ struct Attached {
     /// The statements that were prepared for this client in its present transaction, under settings
     /// that have not changed since.
     fresh: HashSet<StatementId>,
+    /// The cursors WITH HOLD that there may be: as long as there are any it stays with this client.
+    held: HeldCursors,
+    /// Whether everything that the session had on it is about to go.
+    clearing: Clearing,
+}
+
+/// How far a DISCARD ALL is. What follows it is sent when it is over: to a connection on which nothing
+/// is prepared, and none of the client's variables set.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Clearing {
+    /// There is none, or it is over.
+    No,
+    /// It was sent.
+    Sent,
+    /// It was sent, and the answer is called for.
+    Flushed,
 }
 
 /// How far the work of a server connection is.
@@ -307,6 +327,8 @@ impl Session {
             stage: Stage::Working,
             copying: None,
             fresh: HashSet::new(),
+            held: HeldCursors::default(),
+            clearing: Clearing::No,
         };
         let mut tasks = Vec::new();
         let last = server.state.last_session;

@@ -3,13 +3,17 @@
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::io::IoSlice;
+use std::iter::repeat;
 use std::sync::Arc;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::admission::{Plan, StatementId, copying, parse_text, text_for};
 use super::housekeeping::Housekeeping;
+use super::statements::ClientStatement;
+use crate::admitted::Admitted;
 use crate::isolate::refusal::Refusal;
+use crate::isolate::{Isolated, Kind};
 use crate::protocol::backend::{empty, message, put_string};
 use crate::protocol::frame::HEADER_BYTES;
 use crate::protocol::frontend::{Bind, Target};
@@ -130,10 +134,19 @@ impl ToServer {
     }
 
     /// Query, with each statement for this tenant.
-    pub(super) fn query(&mut self, plan: &Plan, key: &TenantKey) -> Result<(), Refusal> {
+    pub(super) fn query(
+        &mut self,
+        plan: &Plan,
+        named: &[Option<Arc<ClientStatement>>],
+        key: &TenantKey,
+    ) -> Result<(), Refusal> {
         let mut texts = Vec::with_capacity(plan.statements.len());
-        for statement in &plan.statements {
-            texts.push(text_for(&statement.admitted, key)?);
+        let named = named.iter().map(Option::as_deref).chain(repeat(None));
+        for (statement, named) in plan.statements.iter().zip(named) {
+            texts.push(match executing(statement, named, key)? {
+                Some(text) => text,
+                None => text_for(&statement.admitted, key)?,
+            });
         }
         // The line break ends a comment, should a text end in one.
         message(&mut self.bytes, b'Q', |body| {
@@ -160,6 +173,34 @@ impl ToServer {
             for oid in types {
                 body.put_u32(oid);
             }
+        });
+    }
+
+    /// Parse of an EXECUTE, as the unnamed statement: what it executes may be another one next time.
+    pub(super) fn parse_unnamed(&mut self, text: &str) {
+        message(&mut self.bytes, b'P', |body| {
+            put_string(body, b"");
+            put_string(body, text.as_bytes());
+            put_count(body, 0);
+        });
+    }
+
+    /// Bind of the unnamed statement, which has no parameters.
+    pub(super) fn bind_unnamed(&mut self, bind: &Bind) {
+        message(&mut self.bytes, b'B', |body| {
+            put_string(body, &bind.portal);
+            put_string(body, b"");
+            put_count(body, 0);
+            put_count(body, 0);
+            body.extend_from_slice(&bind.result_formats);
+        });
+    }
+
+    /// Describe of the unnamed statement.
+    pub(super) fn describe_unnamed(&mut self) {
+        message(&mut self.bytes, b'D', |body| {
+            body.put_u8(b'S');
+            put_string(body, b"");
         });
     }
 
@@ -294,6 +335,24 @@ pub(super) fn text_to_prepare<'p>(
         Some(_) => Cow::Owned(text_for(&statement.admitted, key)?),
         None => Cow::Borrowed(parse_text(&statement.admitted)),
     }))
+}
+
+/// The text of a statement that executes a prepared one; none for any other.
+pub(super) fn executing(
+    statement: &Isolated,
+    named: Option<&ClientStatement>,
+    key: &TenantKey,
+) -> Result<Option<String>, Refusal> {
+    match (&statement.kind, &statement.admitted, named) {
+        (Kind::Execute { .. }, Admitted::Isolated(verified), Some(named)) => {
+            let plan = &named.plan;
+            verified.can_execute(plan.patterns())?;
+            verified
+                .executing(&plan.id.name(), plan.tenant_parameters(), key)
+                .map(Some)
+        }
+        _ => Ok(None),
+    }
 }
 
 fn put_count(body: &mut BytesMut, count: usize) {

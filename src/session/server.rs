@@ -4,11 +4,12 @@ use bytes::BytesMut;
 
 use super::effect::Effect;
 use super::expected::{Asker, Reply, Undo, undo_prepared};
-use super::{Condition, Session, Stage};
+use super::{Clearing, Condition, Session, Stage};
 use crate::bypass::GrantEnd;
 use crate::protocol::Violation;
 use crate::protocol::backend::{
-    TransactionStatus, is_readable, read_parameter_status, shorter_parameter_description,
+    TransactionStatus, command_complete, is_readable, read_parameter_status,
+    shorter_parameter_description,
 };
 use crate::protocol::error_response::{ErrorReport, ServerReport, Visible, visible};
 use crate::protocol::frame::{HEADER_BYTES, Header, SERVER_BYTES_MAX, header};
@@ -198,6 +199,7 @@ impl Session {
         let Some(server) = &mut self.server else {
             return Err(Violation::ServerTag(tag));
         };
+        let of_execute = matches!(server.expected.front(), Some(Reply::Execute(_)));
         let effect = match server.expected.front() {
             Some(Reply::Housekeeping) => return Ok(Bytes::Dropped),
             Some(Reply::Query { effects, .. }) if tag != b's' => {
@@ -227,34 +229,21 @@ impl Session {
                 hatch.check_rows();
             }
         }
-        if effect == Effect::Clear
-            && let Some(server) = &mut self.server
-        {
-            // What was prepared is gone with the rest; the connection is not worth keeping.
-            server.state.prepared = super::statements::Prepared::default();
-            server.condition = Condition::Broken;
-            server.stage = Stage::Working;
-            self.statements.clear();
+        self.note_left(&effect, body);
+        if !of_execute {
+            self.note_names(&effect);
+        } else if let Some(server) = &mut self.server {
+            server.clearing = Clearing::No;
         }
         self.variables.completed(&effect, body);
-        self.note_grant(match effect {
-            Effect::Clear | Effect::Reset(_) | Effect::Set(..) | Effect::SetLocal(..) => {
-                GrantEnd::Reset
-            }
-            Effect::Begin
-            | Effect::Commit
-            | Effect::CopyIn(_)
-            | Effect::Custom(_)
-            | Effect::None
-            | Effect::Pin
-            | Effect::Release(_)
-            | Effect::Rollback
-            | Effect::RollbackTo(_)
-            | Effect::Savepoint(_) => GrantEnd::TransactionEnd,
-        });
+        self.note_grant(ends_grant(&effect));
         let is_cut = self.hatch.as_ref().is_some_and(|hatch| hatch.is_cut());
         if is_cut && execute {
             self.end_cut_execute();
+        }
+        if let (b'C', false, Some(tag)) = (tag, is_cut, effect.tag()) {
+            command_complete(self.to_client.buffer(), tag);
+            return Ok(Bytes::Dropped);
         }
         // A Query is still to be followed by ReadyForQuery, in the place of which the error comes.
         Ok(if is_cut || self.keep_tag(body) {
@@ -262,6 +251,21 @@ impl Session {
         } else {
             Bytes::Passed
         })
+    }
+
+    /// Takes note of what a statement leaves on the server connection, or takes away.
+    fn note_left(&mut self, effect: &Effect, tag: &[u8]) {
+        let Some(server) = &mut self.server else {
+            return;
+        };
+        server.held.completed(effect, tag);
+        if *effect == Effect::Clear {
+            // What was prepared is gone with the rest.
+            server.state.prepared = super::statements::Prepared::default();
+            server.fresh.clear();
+            server.stage = Stage::Working;
+            self.statements.clear();
+        }
     }
 
     /// An answer that was cut off ends with an error: the server is made to fail as well.
@@ -371,6 +375,10 @@ impl Session {
             self.ending = Some(super::Ending::Fatal);
             return Ok(Bytes::Dropped);
         }
+        server.clearing = Clearing::No;
+        if !self.variables.in_block() {
+            server.held.rolled_back();
+        }
         if is_stale(&report) {
             server.condition = Condition::Broken;
         }
@@ -400,6 +408,7 @@ impl Session {
                 | Reply::DescribeStatement { .. }
                 | Reply::Execute(_)
                 | Reply::Local(_)
+                | Reply::Prepared
                 | Reply::Sync,
             ) => None,
         };
@@ -438,8 +447,15 @@ impl Session {
                 Some(Undo::ClientStatement(name, None)) => {
                     self.statements.remove(&name);
                 }
-                Some(Undo::Closed(_) | Undo::Prepared(_)) | None => {}
+                Some(Undo::Closed(_) | Undo::Names | Undo::Prepared(_)) | None => {}
             }
+        }
+        if let Some(server) = &mut self.server
+            && let Some(reply @ Reply::Prepared) = server.expected.front()
+        {
+            // What waits for this has failed with it.
+            *reply = Reply::Sync;
+            self.held = None;
         }
         if !sync_was_sent {
             self.skipping = true;
@@ -463,10 +479,12 @@ impl Session {
             {
                 return Ok(Bytes::Dropped);
             }
+            Some(Reply::Prepared) => return Ok(Bytes::Dropped),
             Some(Reply::Query { effects, .. }) if effects.is_empty() => Bytes::Passed,
             Some(Reply::Sync) => Bytes::Passed,
             _ => return Err(Violation::ServerTag(b'Z')),
         };
+        let undone = self.variables.has_failed();
         if self.end_counting(status) {
             return Ok(Bytes::Dropped);
         }
@@ -482,13 +500,49 @@ impl Session {
         let Some(server) = &mut self.server else {
             return Err(Violation::ServerTag(b'Z'));
         };
+        server.clearing = Clearing::No;
         if status == TransactionStatus::Idle {
+            if undone {
+                server.held.rolled_back();
+            }
+            server.held.committed();
             self.portals.clear();
-            if server.expected.is_empty() && server.stage == Stage::Working {
+            if server.expected.is_empty()
+                && server.held.is_empty()
+                && server.stage == Stage::Working
+            {
                 server.stage = Stage::Finished;
             }
         }
         Ok(bytes)
+    }
+}
+
+/// How a grant ended that a statement has ended.
+fn ends_grant(effect: &Effect) -> GrantEnd {
+    match effect {
+        Effect::Clear
+        | Effect::Reset(_)
+        | Effect::ResetAll
+        | Effect::Set(..)
+        | Effect::SetAll(_)
+        | Effect::SetLocal(..) => GrantEnd::Reset,
+        Effect::Begin
+        | Effect::Chain
+        | Effect::CloseCursor(_)
+        | Effect::Commit
+        | Effect::CopyIn(_)
+        | Effect::Custom(_)
+        | Effect::Deallocate(_)
+        | Effect::Hold(_)
+        | Effect::None
+        | Effect::Pin
+        | Effect::Prepare(_)
+        | Effect::Release(_)
+        | Effect::Rollback
+        | Effect::RollbackTo(_)
+        | Effect::Savepoint(_)
+        | Effect::Truncate => GrantEnd::TransactionEnd,
     }
 }
 

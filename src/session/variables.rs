@@ -88,6 +88,11 @@ impl Variables {
         self.block != Block::Closed
     }
 
+    /// Whether the transaction block has failed: if nothing else ends it, it is rolled back.
+    pub(super) fn has_failed(&self) -> bool {
+        self.block == Block::Failed
+    }
+
     /// The values that a variable has or that a rollback can bring back.
     pub(super) fn values_of(&self, name: &str) -> BTreeSet<String> {
         self.savepoints
@@ -143,14 +148,30 @@ impl Variables {
     /// A statement has completed with this command tag.
     pub fn completed(&mut self, effect: &Effect, tag: &[u8]) {
         match effect {
-            Effect::CopyIn(_) | Effect::None | Effect::Pin => {}
-            Effect::Clear => {
+            Effect::CloseCursor(_)
+            | Effect::CopyIn(_)
+            | Effect::Deallocate(_)
+            | Effect::Hold(_)
+            | Effect::None
+            | Effect::Pin
+            | Effect::Prepare(_)
+            | Effect::Truncate => {}
+            Effect::Clear | Effect::ResetAll => {
                 self.current.clone_from(&self.initial);
                 self.local.clear();
             }
             Effect::Begin => self.block = Block::Open,
             Effect::Commit if tag.starts_with(b"COMMIT") => self.commit(),
             Effect::Commit | Effect::Rollback => self.roll_back(),
+            Effect::Chain => {
+                if tag.starts_with(b"COMMIT") {
+                    self.commit();
+                } else {
+                    self.roll_back();
+                }
+                self.block = Block::Open;
+            }
+            Effect::SetAll(values) => self.current.extend(values.iter().cloned()),
             Effect::Custom(name) => {
                 self.custom.insert(name.clone());
             }
@@ -266,6 +287,9 @@ mod tests {
                 "commit" => (Effect::Commit, b"COMMIT"),
                 "failed-commit" => (Effect::Commit, b"ROLLBACK"),
                 "rollback" => (Effect::Rollback, b"ROLLBACK"),
+                "chain" => (Effect::Chain, b"COMMIT"),
+                "failed-chain" => (Effect::Chain, b"ROLLBACK"),
+                "reset-all" => (Effect::ResetAll, b"RESET"),
                 "savepoint" => (Effect::Savepoint(name), b"SAVEPOINT"),
                 "back" => (Effect::RollbackTo(name), b"ROLLBACK"),
                 "release" => (Effect::Release(name), b"RELEASE"),
@@ -308,6 +332,12 @@ mod tests {
                 "0",
             ),
             ("x=1 I reset", "0"),
+            ("x=1 I reset-all", "0"),
+            ("x=1 I begin reset-all rollback", "1"),
+            ("begin x=1 chain x=2 rollback I", "1"),
+            ("begin x=1 chain E T rollback I", "1"),
+            ("begin x=1 E failed-chain x=2 commit I", "2"),
+            ("begin x=1 E failed-chain rollback I", "0"),
             // Outside a block it has no effect; in one it ends with it, and a savepoint undoes it.
             ("local=1 I", "0"),
             ("begin T local=1", "1"),

@@ -21,7 +21,7 @@ use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::{Parser, ParserError, ParserOptions};
 use sqlparser::tokenizer::TokenWithSpan;
 
-pub use name::{ForeignQuotes, fold, ident, quote};
+pub use name::{ForeignQuotes, NAME_BYTES_MAX, fold, ident, quote};
 /// The tree. Modules that rewrite it name it through here.
 pub use sqlparser::ast;
 /// Tokens, for looking at words without a tree.

@@ -3,7 +3,7 @@
 use sqlparser::ast::Ident;
 
 /// `NAMEDATALEN - 1`: longer identifiers are cut at this many bytes.
-const NAME_BYTES_MAX: usize = 63;
+pub const NAME_BYTES_MAX: usize = 63;
 
 /// Words that cannot be used bare as a column's or a table's name: those of `pg_get_keywords()`
 /// that are not "unreserved", of all versions up to 18.

@@ -65,6 +65,13 @@ impl Lexemes {
         self.0.is_empty()
     }
 
+    /// Those that begin at this byte of the message or behind it.
+    #[must_use]
+    pub fn from(&self, start: usize) -> Self {
+        let behind = |lexeme: &&Lexeme| lexeme.start >= start;
+        Self(self.0.iter().filter(behind).cloned().collect())
+    }
+
     /// The last one.
     pub fn last(&self) -> Option<&Lexeme> {
         self.0.last()

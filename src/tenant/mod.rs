@@ -16,10 +16,12 @@ mod policy;
 mod references;
 mod scope;
 mod sequence;
+mod truncate;
 mod view;
 
 pub use classified::{Class, Classified, Closed, Scoped, TenantColumn, WriteHazard};
 pub use id::{InvalidTenantId, KeyMismatch, TenantId, TenantKey, TenantSet, TenantType};
-pub use policy::{Policy, TablePolicy, TrustedTrigger, Unlisted};
+pub use policy::{Costs, Policy, TablePolicy, TrustedTrigger, Unlisted};
 pub use references::TellingCheck;
 pub use scope::{Counted, Rows, Scope, TableSet, Verb};
+pub use truncate::{TruncateHazard, WithChildren};

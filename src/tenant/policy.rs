@@ -68,3 +68,23 @@ pub struct Policy {
     /// Whether EXPLAIN may show estimates, which count other tenants' rows.
     pub explain_costs: bool,
 }
+
+/// Whether EXPLAIN shows estimates.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Costs {
+    /// It does not.
+    Hidden,
+    /// It does.
+    Shown,
+}
+
+impl Policy {
+    /// Whether EXPLAIN shows estimates.
+    pub fn costs(&self) -> Costs {
+        if self.explain_costs {
+            Costs::Shown
+        } else {
+            Costs::Hidden
+        }
+    }
+}

@@ -100,7 +100,16 @@ fn statement(node: &mut NodeEnum) -> Checked {
             set.location = 0;
             list(&mut set.args)
         }
-        NodeEnum::VariableShowStmt(_) => Ok(()),
+        NodeEnum::VariableShowStmt(_)
+        | NodeEnum::ClosePortalStmt(_)
+        | NodeEnum::DiscardStmt(_)
+        | NodeEnum::FetchStmt(_) => Ok(()),
+        NodeEnum::ConstraintsSetStmt(set) => list(&mut set.constraints),
+        NodeEnum::DeclareCursorStmt(declare) => boxed(&mut declare.query),
+        NodeEnum::ExplainStmt(explain) => {
+            list(&mut explain.options)?;
+            boxed(&mut explain.query)
+        }
         other => clause(other),
     }
 }
@@ -357,7 +366,6 @@ pub(super) fn construct(kind: &str) -> String {
         "RangeTableSample" => "TABLESAMPLE".to_owned(),
         "RangeTableFunc" => "XMLTABLE".to_owned(),
         "JsonTable" => "JSON_TABLE".to_owned(),
-        "CurrentOfExpr" => "WHERE CURRENT OF".to_owned(),
         "IntoClause" => "SELECT INTO".to_owned(),
         "XmlExpr" | "XmlSerialize" => "an XML expression".to_owned(),
         "MergeSupportFunc" => "merge_action()".to_owned(),

@@ -15,10 +15,10 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use pg_query::protobuf::{
-    CopyStmt, RangeVar, ScanToken, Token, TransactionStmt, TransactionStmtKind, VariableSetKind,
-    VariableSetStmt,
+    ClosePortalStmt, CopyStmt, DeclareCursorStmt, DiscardMode, RangeVar, ScanToken, Token,
+    TransactionStmt, TransactionStmtKind, VariableSetKind, VariableSetStmt,
 };
-use pg_query::{NodeEnum, ParserOptions};
+use pg_query::{Node, NodeEnum, ParserOptions};
 
 use super::{VerifiedStatement, called};
 use crate::isolate::copying::{CopyIn, Copying};
@@ -304,7 +304,11 @@ fn classify(node: &NodeEnum, words: &Words<'_>, reach: Reach) -> Result<Kind, Re
             variable: statement.name.clone(),
         },
         NodeEnum::CopyStmt(statement) => copy(statement)?,
-        NodeEnum::DiscardStmt(_) => Kind::ClearsSession,
+        NodeEnum::DiscardStmt(statement) => match DiscardMode::try_from(statement.target) {
+            Ok(DiscardMode::DiscardPlans | DiscardMode::DiscardSequences) => Kind::Data,
+            Ok(DiscardMode::DiscardTemp) => Kind::Pins,
+            Ok(DiscardMode::DiscardAll | DiscardMode::Undefined) | Err(_) => Kind::ClearsSession,
+        },
         _ => command(node, reach)?,
     };
     let role = words.says(&["set_config"]) && reach == Reach::BorrowedRole;
@@ -367,7 +371,6 @@ fn command(node: &NodeEnum, reach: Reach) -> Result<Kind, Reason> {
         | NodeEnum::MergeStmt(_)
         | NodeEnum::ExplainStmt(_)
         | NodeEnum::FetchStmt(_)
-        | NodeEnum::ClosePortalStmt(_)
         | NodeEnum::TruncateStmt(_)
         | NodeEnum::LockStmt(_)
         | NodeEnum::NotifyStmt(_)
@@ -397,11 +400,9 @@ fn command(node: &NodeEnum, reach: Reach) -> Result<Kind, Reason> {
         NodeEnum::CreateTableAsStmt(statement) => {
             lasting(statement.into.as_ref().and_then(|into| into.rel.as_ref()))
         }
-        NodeEnum::DeclareCursorStmt(statement) if statement.options & CURSOR_OPT_HOLD == 0 => {
-            Kind::Data
-        }
-        NodeEnum::DeclareCursorStmt(_)
-        | NodeEnum::PrepareStmt(_)
+        NodeEnum::ClosePortalStmt(statement) => closed(statement),
+        NodeEnum::DeclareCursorStmt(statement) => declared(statement),
+        NodeEnum::PrepareStmt(_)
         | NodeEnum::ExecuteStmt(_)
         | NodeEnum::DeallocateStmt(_)
         | NodeEnum::ListenStmt(_)
@@ -430,6 +431,19 @@ fn command(node: &NodeEnum, reach: Reach) -> Result<Kind, Reason> {
 /// `CURSOR_OPT_HOLD` of parsenodes.h.
 const CURSOR_OPT_HOLD: i32 = 0x0020;
 
+fn declared(statement: &DeclareCursorStmt) -> Kind {
+    if statement.options & CURSOR_OPT_HOLD == 0 {
+        Kind::Cursor
+    } else {
+        Kind::Hold(statement.portalname.clone())
+    }
+}
+
+fn closed(statement: &ClosePortalStmt) -> Kind {
+    let name = Some(statement.portalname.clone());
+    Kind::CloseCursor(name.filter(|name| !name.is_empty()))
+}
+
 /// A relation that is made: a temporary one stays in the session.
 fn lasting(relation: Option<&RangeVar>) -> Kind {
     match relation {
@@ -445,7 +459,13 @@ fn transaction(statement: &TransactionStmt) -> Result<Kind, Reason> {
         TransactionStmtKind::TransStmtBegin | TransactionStmtKind::TransStmtStart => {
             TransactionCommand::Begin
         }
+        TransactionStmtKind::TransStmtCommit if statement.chain => {
+            TransactionCommand::CommitAndChain
+        }
         TransactionStmtKind::TransStmtCommit => TransactionCommand::Commit,
+        TransactionStmtKind::TransStmtRollback if statement.chain => {
+            TransactionCommand::RollbackAndChain
+        }
         TransactionStmtKind::TransStmtRollback => TransactionCommand::Rollback,
         TransactionStmtKind::TransStmtSavepoint => TransactionCommand::Savepoint,
         TransactionStmtKind::TransStmtRelease => TransactionCommand::Release,
@@ -478,6 +498,26 @@ fn variable_reason(name: &str) -> Option<Reason> {
     })
 }
 
+fn other_form() -> Reason {
+    Reason::ConstructNotSupported {
+        construct: "this form of SET".to_owned(),
+    }
+}
+
+/// The default that a transaction mode sets, and its value.
+fn characteristic(mode: &Node) -> Option<(String, String)> {
+    let Some(NodeEnum::DefElem(mode)) = &mode.node else {
+        return None;
+    };
+    let value = super::session::constant(mode.arg.as_deref()?)?;
+    let value = match value.as_str() {
+        "0" => "off".to_owned(),
+        "1" => "on".to_owned(),
+        _ => value,
+    };
+    Some((format!("default_{}", mode.defname), value))
+}
+
 fn variable(statement: &VariableSetStmt, words: &Words<'_>) -> Result<Kind, Reason> {
     let name = statement.name.to_ascii_lowercase();
     let utf8 = name == "client_encoding" && says_utf8(words);
@@ -498,13 +538,15 @@ fn variable(statement: &VariableSetStmt, words: &Words<'_>) -> Result<Kind, Reas
         VariableSetKind::VarSetDefault | VariableSetKind::VarReset => {
             Ok(Kind::Reset { variable: name })
         }
-        VariableSetKind::VarResetAll => Ok(Kind::ClearsSession),
+        VariableSetKind::VarResetAll => Ok(Kind::ResetAll),
         VariableSetKind::VarSetMulti if name == "transaction" => Ok(Kind::SetTransaction),
+        VariableSetKind::VarSetMulti if name == "session characteristics" => {
+            let values: Option<_> = statement.args.iter().map(characteristic).collect();
+            values.map(Kind::Characteristics).ok_or_else(other_form)
+        }
         VariableSetKind::VarSetMulti
         | VariableSetKind::VarSetCurrent
-        | VariableSetKind::Undefined => Err(Reason::ConstructNotSupported {
-            construct: "this form of SET".to_owned(),
-        }),
+        | VariableSetKind::Undefined => Err(other_form()),
     }
 }
 

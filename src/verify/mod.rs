@@ -24,6 +24,10 @@
 //! | the sequence of `nextval`, qualified | `sequence::next_value` |
 //! | COPY of a table, as COPY of the query of its rows | `copy::copied_rows` |
 //! | the tenant column in front of the columns of COPY FROM | `copy::copy_in` |
+//! | COSTS OFF at the end of EXPLAIN's options | `command::explain` |
+//! | TRUNCATE as DELETE | `command::truncate` |
+//! | the name of EXECUTE | `execute::execute` |
+//! | nothing in place of PREPARE and DEALLOCATE | `execute::does_nothing` |
 //!
 //! # Invariants
 //! 1. This module imports neither `sql` nor the rewriting half of `isolate`, and calls none of their
@@ -35,10 +39,12 @@ mod bare;
 mod called;
 mod clauses;
 mod collect;
+mod command;
 mod comparison;
 mod constants;
 mod copy;
 mod copy_options;
+mod execute;
 mod expression;
 mod from;
 mod gate;

@@ -12,8 +12,9 @@ use pg_query::protobuf as pg;
 use pg_query::{Node, NodeEnum};
 
 use super::constants::literal;
-use super::proof::{Proof, path};
+use super::proof::{Checked, Proof, path, unsupported};
 use crate::catalog::oid;
+use crate::isolate::refusal::Reason;
 
 /// A parameter that is a pattern of LIKE.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -29,6 +30,26 @@ impl Pattern {
     pub fn fits(&self, value: &[u8]) -> bool {
         let mut escape = [0; 4];
         ends_well(value, self.escape.encode_utf8(&mut escape).as_bytes())
+    }
+}
+
+impl Pattern {
+    /// Whether an argument of EXECUTE is one that LIKE takes for a pattern.
+    pub(super) fn is_given(self, argument: &Node) -> Checked {
+        let argument = whole_text(argument);
+        let is_null = matches!(&argument.node, Some(NodeEnum::AConst(constant)) if constant.isnull);
+        match literal(argument) {
+            _ if is_null => Ok(()),
+            Some(text) if self.fits(text.as_bytes()) => Ok(()),
+            Some(_) => Err(Reason::AsPostgres {
+                sqlstate: "22025",
+                message: "LIKE pattern must not end with escape character".to_owned(),
+            }
+            .into()),
+            None => Err(unsupported(
+                "EXECUTE with a pattern of LIKE that is not a literal",
+            )),
+        }
     }
 }
 

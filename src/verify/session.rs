@@ -6,9 +6,9 @@ use pg_query::protobuf as pg;
 use pg_query::{Node, NodeEnum};
 
 use super::bare;
-use super::proof::{Checked, Proof, differs, refuse, unsupported};
+use super::proof::{Checked, Proof, differs, unsupported};
 use super::variables::{CUSTOM_PREFIX, VARIABLES, Values, Variable};
-use crate::isolate::refusal::Reason;
+use crate::isolate::refusal::{Reason, Refusal};
 
 /// Refuses a command that tenants may not use, before anything else is looked at.
 #[expect(
@@ -25,8 +25,18 @@ pub(super) fn permitted(statement: &NodeEnum) -> Checked {
         | NodeEnum::CopyStmt(_)
         | NodeEnum::TransactionStmt(_)
         | NodeEnum::VariableSetStmt(_)
-        | NodeEnum::VariableShowStmt(_) => Ok(()),
-        NodeEnum::ExplainStmt(_) => Err(unsupported("EXPLAIN")),
+        | NodeEnum::VariableShowStmt(_)
+        | NodeEnum::ClosePortalStmt(_)
+        | NodeEnum::ConstraintsSetStmt(_)
+        | NodeEnum::DeallocateStmt(_)
+        | NodeEnum::DeclareCursorStmt(_)
+        | NodeEnum::DiscardStmt(_)
+        | NodeEnum::ExecuteStmt(_)
+        | NodeEnum::ExplainStmt(_)
+        | NodeEnum::FetchStmt(_)
+        | NodeEnum::LockStmt(_)
+        | NodeEnum::PrepareStmt(_)
+        | NodeEnum::TruncateStmt(_) => Ok(()),
         other => Err(Reason::CommandNotAllowed {
             command: command(&bare::name_of(other)),
         }
@@ -34,17 +44,22 @@ pub(super) fn permitted(statement: &NodeEnum) -> Checked {
     }
 }
 
+/// A refusal of a command by its name.
+pub(super) fn not_allowed(command: &str) -> Refusal {
+    Reason::CommandNotAllowed {
+        command: command.to_owned(),
+    }
+    .into()
+}
+
 /// SQL's word for a kind of statement.
 fn command(kind: &str) -> String {
     let known = match kind {
         "CheckPointStmt" => "CHECKPOINT",
-        "ClosePortalStmt" => "CLOSE",
-        "ConstraintsSetStmt" => "SET CONSTRAINTS",
         "CreateStmt" => "CREATE TABLE",
         "CreateSeqStmt" => "CREATE SEQUENCE",
         "CreateTrigStmt" => "CREATE TRIGGER",
         "CreatedbStmt" => "CREATE DATABASE",
-        "DeclareCursorStmt" => "DECLARE CURSOR",
         "DefineStmt" => "CREATE TYPE",
         "DropdbStmt" => "DROP DATABASE",
         "IndexStmt" => "CREATE INDEX",
@@ -88,7 +103,7 @@ impl Proof<'_> {
                 self.copying = Some(self.copy(o, r)?);
                 Ok(())
             }
-            _ => self.data_statement(original, rewritten).map(|_output| ()),
+            _ => self.command(original, rewritten),
         }
     }
 
@@ -105,9 +120,12 @@ impl Proof<'_> {
             variable: name.clone(),
         };
         match pg::VariableSetKind::try_from(*kind) {
-            Ok(pg::VariableSetKind::VarSetMulti) if name == "TRANSACTION" => {
+            Ok(pg::VariableSetKind::VarSetMulti)
+                if matches!(name.as_str(), "TRANSACTION" | "SESSION CHARACTERISTICS") =>
+            {
                 transaction_modes(args)
             }
+            Ok(pg::VariableSetKind::VarResetAll) => Ok(()),
             Ok(pg::VariableSetKind::VarSetValue) => {
                 let allowed = variable(name)?;
                 let values = args
@@ -130,8 +148,7 @@ impl Proof<'_> {
             Ok(
                 pg::VariableSetKind::Undefined
                 | pg::VariableSetKind::VarSetCurrent
-                | pg::VariableSetKind::VarSetMulti
-                | pg::VariableSetKind::VarResetAll,
+                | pg::VariableSetKind::VarSetMulti,
             )
             | Err(_) => Err(forbidden().into()),
         }
@@ -154,7 +171,7 @@ impl Proof<'_> {
     }
 }
 
-fn identical(original: &NodeEnum, rewritten: &NodeEnum) -> Checked {
+pub(super) fn identical(original: &NodeEnum, rewritten: &NodeEnum) -> Checked {
     if bare::same(original, rewritten)? {
         Ok(())
     } else {
@@ -220,20 +237,10 @@ fn transaction_control(transaction: &pg::TransactionStmt) -> Checked {
         options,
         savepoint_name: _,
         gid,
-        chain,
+        chain: _,
         location: _,
     } = transaction;
-    if *chain {
-        return Err(unsupported("AND CHAIN"));
-    }
-    let two_phase = || {
-        refuse(
-            Reason::CommandNotAllowed {
-                command: "PREPARE TRANSACTION".to_owned(),
-            },
-            None,
-        )
-    };
+    let two_phase = || not_allowed("PREPARE TRANSACTION");
     match pg::TransactionStmtKind::try_from(*kind) {
         Ok(
             pg::TransactionStmtKind::TransStmtBegin

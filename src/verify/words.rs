@@ -33,11 +33,13 @@ const VERTICAL_TAB_SINCE: u32 = 160_000;
 pub(super) fn check(claim: &Claim<'_>) -> Result<usize, Refusal> {
     let server = claim.classified.catalog().server_version;
     let tokens = scan(claim.original)?;
-    let highest = parameters(claim.original, &tokens)?
-        .keys()
-        .copied()
-        .max()
-        .unwrap_or(0);
+    let counted = parameters(claim.original, &tokens)?;
+    let first = words(&tokens).next().map(ScanToken::token);
+    let highest = match first {
+        // Its parameters are those of the statement that it names.
+        Some(Token::Prepare) => 0,
+        Some(_) | None => counted.keys().copied().max().unwrap_or(0),
+    };
     readable(claim.original, &tokens, server)?;
     check_template(claim, highest)?;
     let rewritten = scan(&claim.template.text)?;
@@ -339,7 +341,7 @@ pub(super) fn fill(text: &str, slots: &[Slot], value: SlotValue<'_>) -> Result<S
     Ok(filled)
 }
 
-fn literal(slot_type: SlotType, value: SlotValue<'_>) -> Result<String, Refusal> {
+pub(super) fn literal(slot_type: SlotType, value: SlotValue<'_>) -> Result<String, Refusal> {
     let value = slot_type
         .text(value)
         .map_err(|mismatch| unproved(&mismatch.to_string()))?;

@@ -95,12 +95,28 @@ impl<'a> Proof<'a> {
         self.guarded(&target)?;
         self.range_entries(from_clause)?;
         self.assignments(target_list, &target)?;
-        let tests = std::mem::take(&mut self.level()?.tests);
-        self.condition(where_clause, &tests, Clause::Where)?;
+        self.row_condition(where_clause, &target)?;
         self.returning(returning_clause)
     }
 
-    fn delete(&mut self, original: &pg::DeleteStmt, rewritten: &pg::DeleteStmt) -> Checked<Output> {
+    /// The condition of an UPDATE or DELETE, with the tenant's predicates; or WHERE CURRENT OF.
+    fn row_condition(&mut self, pair: Pair<'_, Option<Box<Node>>>, target: &Target<'_>) -> Checked {
+        let tests = std::mem::take(&mut self.level()?.tests);
+        if self.current_of(pair)? {
+            // The cursor answers for the target only.
+            let of_target = tests.len() == target.tests().len();
+            return of_target
+                .then_some(())
+                .ok_or_else(|| differs("a table without a fence beside WHERE CURRENT OF"));
+        }
+        self.condition(pair, &tests, Clause::Where)
+    }
+
+    pub(super) fn delete(
+        &mut self,
+        original: &pg::DeleteStmt,
+        rewritten: &pg::DeleteStmt,
+    ) -> Checked<Output> {
         both!(DeleteStmt, original, rewritten, {
             relation, using_clause, where_clause, returning_clause, with_clause
         });
@@ -109,8 +125,7 @@ impl<'a> Proof<'a> {
         let target = self.target_table(relation, Write::Delete)?;
         self.guarded(&target)?;
         self.range_entries(using_clause)?;
-        let tests = std::mem::take(&mut self.level()?.tests);
-        self.condition(where_clause, &tests, Clause::Where)?;
+        self.row_condition(where_clause, &target)?;
         self.returning(returning_clause)
     }
 

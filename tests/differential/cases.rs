@@ -87,6 +87,7 @@ fn cases() -> Vec<Case> {
                 && case["expect"] == "same_as_single_tenant"
                 && case["needs_pg"].as_u64() <= Some(15)
                 && case["copy_data"].is_null()
+                && !names_a_statement(&case["sql"])
         })
         .map(|case| Case {
             id: text(&case["id"]),
@@ -99,6 +100,11 @@ fn cases() -> Vec<Case> {
             setup: case["setup"].as_str().map(str::to_owned),
         })
         .collect()
+}
+
+/// The session knows what EXECUTE means, and there is none here.
+fn names_a_statement(sql: &serde_json::Value) -> bool {
+    sql.to_string().contains("EXECUTE")
 }
 
 fn play(case: &Case, shared: &Database, private: &Database, isolate: Isolate) -> (Verdict, String) {

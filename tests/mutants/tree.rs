@@ -147,6 +147,10 @@ fn inside(kind: &mut NodeEnum, visit: Visit<'_>) -> bool {
                     .as_mut()
                     .is_none_or(|returning| list(&mut returning.exprs, visit))
         }
+        NodeEnum::DeclareCursorStmt(declare) => boxed(&mut declare.query, visit),
+        NodeEnum::ExecuteStmt(execute) => list(&mut execute.params, visit),
+        NodeEnum::ExplainStmt(explain) => boxed(&mut explain.query, visit),
+        NodeEnum::LockStmt(lock) => list(&mut lock.relations, visit),
         NodeEnum::MergeStmt(merge) => {
             with_clause(&mut merge.with_clause, visit)
                 && boxed(&mut merge.source_relation, visit)

@@ -84,6 +84,16 @@ pub fn of(node: &NodeEnum, context: &Context) -> Variants {
             let copies = super::copies::of(copy).into_iter();
             found.extend(copies.map(|(kind, copy)| (kind, NodeEnum::CopyStmt(Box::new(copy)))));
         }
+        NodeEnum::DeclareCursorStmt(_)
+        | NodeEnum::ExplainStmt(_)
+        | NodeEnum::ExecuteStmt(_)
+        | NodeEnum::LockStmt(_)
+        | NodeEnum::FetchStmt(_)
+        | NodeEnum::UnlistenStmt(_)
+        | NodeEnum::ClosePortalStmt(_)
+        | NodeEnum::ConstraintsSetStmt(_)
+        | NodeEnum::CurrentOfExpr(_)
+        | NodeEnum::TransactionStmt(_) => commands(node, &mut found),
         NodeEnum::MergeWhenClause(clause) => whens(clause, context, &mut found),
         NodeEnum::RangeTableSample(sample) => samples(sample, &mut found),
         NodeEnum::CommonTableExpr(cte) => {
@@ -103,6 +113,52 @@ pub fn of(node: &NodeEnum, context: &Context) -> Variants {
         other => expressions(other, context, &mut found),
     }
     found
+}
+
+/// What can be done to a command.
+fn commands(node: &NodeEnum, found: &mut Variants) {
+    let mut changed = |kind: &'static str, change: &dyn Fn(&mut NodeEnum)| {
+        let mut node = node.clone();
+        change(&mut node);
+        found.push((kind, node));
+    };
+    changed("a command changed", &|node| match node {
+        NodeEnum::DeclareCursorStmt(declare) => declare.portalname.push('x'),
+        NodeEnum::ExplainStmt(explain) => {
+            explain.options.pop();
+        }
+        NodeEnum::LockStmt(lock) => lock.mode += 1,
+        NodeEnum::FetchStmt(fetch) => fetch.how_many ^= 1,
+        NodeEnum::ClosePortalStmt(close) => close.portalname.push('x'),
+        NodeEnum::ConstraintsSetStmt(set) => set.deferred = !set.deferred,
+        NodeEnum::ExecuteStmt(execute) => execute.name.push('x'),
+        NodeEnum::UnlistenStmt(nothing) => nothing.conditionname.push('x'),
+        NodeEnum::CurrentOfExpr(row) => row.cursor_name.push('x'),
+        NodeEnum::TransactionStmt(transaction) => transaction.chain = !transaction.chain,
+        _ => {}
+    });
+    changed("a command changed further", &|node| match node {
+        // CURSOR_OPT_HOLD
+        NodeEnum::DeclareCursorStmt(declare) => declare.options ^= 0x20,
+        NodeEnum::ExplainStmt(explain) => {
+            if let Some(NodeEnum::DefElem(option)) = explain
+                .options
+                .last_mut()
+                .and_then(|node| node.node.as_mut())
+            {
+                "analyze".clone_into(&mut option.defname);
+                option.arg = None;
+            }
+        }
+        NodeEnum::LockStmt(lock) => {
+            lock.relations.pop();
+        }
+        NodeEnum::FetchStmt(fetch) => fetch.portalname.push('x'),
+        NodeEnum::ExecuteStmt(execute) => {
+            execute.params.pop();
+        }
+        _ => {}
+    });
 }
 
 fn assigned(target: Node) -> Node {

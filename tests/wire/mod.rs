@@ -4,6 +4,7 @@
 //! server connections, `sessions`; what becomes of shared tables' hidden column, `shared`; what faults
 //! do, `faults`; COPY, `copy`; what admins may do, a transcript in `tests/wire/hatch`.
 
+mod commands;
 mod copy;
 mod faults;
 mod gate;
@@ -20,6 +21,7 @@ use libtest_mimic::Trial;
 /// The trials.
 pub fn trials() -> Vec<Trial> {
     [
+        commands::trials(),
         messages::trials(),
         sessions::trials(),
         settings::trials(),

@@ -28,7 +28,7 @@ impl<'a> Rewriter<'a> {
         self.with(update.with_clause.as_ref())?;
         let target = self.target(update.relation.as_ref())?;
         Children(&mut |child| self.node(child)).update(update)?;
-        self.guard(&target, target.behind);
+        self.guard_row(&target, update.where_clause.as_deref());
         self.returning(
             update.returning_clause.as_ref(),
             &target,
@@ -41,7 +41,7 @@ impl<'a> Rewriter<'a> {
         self.with(delete.with_clause.as_ref())?;
         let target = self.target(delete.relation.as_ref())?;
         Children(&mut |child| self.node(child)).delete(delete)?;
-        self.guard(&target, target.behind);
+        self.guard_row(&target, delete.where_clause.as_deref());
         self.returning(
             delete.returning_clause.as_ref(),
             &target,
@@ -158,6 +158,16 @@ impl<'a> Rewriter<'a> {
             alias: alias.unwrap_or_else(|| table.relname.clone()),
             behind,
         })
+    }
+
+    /// Guards the target of an UPDATE or DELETE. WHERE CURRENT OF can hold nothing else, and needs
+    /// nothing: the cursor reads the tenant's rows.
+    fn guard_row(&mut self, target: &Target<'a>, condition: Option<&Node>) {
+        if let Some(NodeEnum::CurrentOfExpr(_)) = condition.and_then(|node| node.node.as_ref()) {
+            self.on_cursor = true;
+        } else {
+            self.guard(target, target.behind);
+        }
     }
 
     /// Guards the WHERE that follows, or makes one.

@@ -150,6 +150,7 @@ impl Children<'_> {
     )]
     fn clause(&mut self, node: &NodeEnum) -> Rewritten<()> {
         match node {
+            NodeEnum::CurrentOfExpr(_) => Ok(()),
             NodeEnum::GroupingSet(set) => self.list(&set.content),
             NodeEnum::IndexElem(element) => self.boxed(element.expr.as_deref()),
             NodeEnum::JoinExpr(join) => {
@@ -210,7 +211,6 @@ fn construct(node: &NodeEnum) -> String {
         .take_while(char::is_ascii_alphanumeric)
         .collect();
     match kind.as_str() {
-        "CurrentOfExpr" => "WHERE CURRENT OF".to_owned(),
         "JsonTable" => "JSON_TABLE".to_owned(),
         "RangeTableFunc" => "XMLTABLE".to_owned(),
         other if other.starts_with("Json") => "SQL/JSON".to_owned(),

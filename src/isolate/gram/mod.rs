@@ -14,15 +14,18 @@
 //!
 //! # Not here
 //! The predicate form of a table ([`super::rewrite`] knows when it is right): here every table that is
-//! read gets a fence, but for some of a view's definition (`grouped`). Statements that are not about data.
+//! read gets a fence, but for some of a view's definition (`grouped`). SET, RESET and SHOW of single
+//! variables.
 
 mod change;
 mod children;
+mod command;
 mod copy;
 mod edits;
 mod from;
 mod grouped;
 mod name;
+mod prepare;
 mod query;
 mod view;
 mod words;
@@ -34,11 +37,12 @@ use pg_query::protobuf as pg;
 use pg_query::protobuf::Token;
 use pg_query::{Node, NodeEnum};
 
+use crate::isolate::kind::Kind;
 use crate::isolate::refusal::{Reason, Refusal};
 use crate::isolate::remedy::Remedy;
 use crate::isolate::template::{Edit, Slot, SlotType, Template};
 use crate::sql;
-use crate::tenant::{Classified, Scoped, TenantColumn, TenantType};
+use crate::tenant::{Classified, Costs, Scoped, TenantColumn, TenantType};
 use children::Children;
 use edits::Edits;
 use view::Views;
@@ -86,22 +90,57 @@ pub(super) fn enclose(
     copy::enclose(statement, place, inner)
 }
 
-/// Rewrites one statement about data.
+/// What stands before the statement that another one carries.
+#[derive(Debug)]
+pub(super) struct Carrier {
+    /// How many words it has.
+    pub(super) words: usize,
+    /// Where the carried statement begins, in bytes.
+    pub(super) bytes: usize,
+    /// The words as they are written.
+    pub(super) written: String,
+    /// What is sent.
+    pub(super) sent: String,
+    /// What the session has to know of the whole.
+    pub(super) kind: Kind,
+}
+
+/// How a statement is to be read.
+#[derive(Debug)]
+pub(super) enum Route {
+    /// It carries another one.
+    Carrier(Carrier),
+    /// It is a command, which only PostgreSQL's own tree tells all about.
+    Command,
+    /// In either way.
+    Data,
+}
+
+/// How a statement is to be read. `costs` says whether EXPLAIN may show estimates.
+pub(super) fn route(statement: &str, costs: Costs) -> Rewritten<Route> {
+    command::route(statement, costs)
+}
+
+/// Rewrites one statement.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the parameters of all other statements are counted"
+)]
 pub(super) fn rewrite(
     statement: &str,
     declared_types: usize,
     classified: &Classified,
     remedies: &BTreeSet<Remedy>,
-) -> Rewritten<(Template, Vec<Edit>)> {
+) -> Rewritten<(Template, Vec<Edit>, Kind)> {
     let words = Words::of(statement)?;
     let stack = STACK_BASE + words.nesting()? * STACK_PER_LEVEL;
     stacker::maybe_grow(stack, stack, || {
         let tree = parse(statement)?;
-        if !is_about_data(&tree) {
-            return Err(lost("a statement about data"));
-        }
-        known(&tree)?;
-        let client_parameters = client_parameters(&words, declared_types)?;
+        let client_parameters = match &tree {
+            // Its parameters are those of the statement that it names.
+            NodeEnum::PrepareStmt(_) => client_parameters_declared(declared_types)?,
+            _ => client_parameters(&words, declared_types)?,
+        };
         let mut rewriter = Rewriter {
             classified,
             words: &words,
@@ -110,10 +149,11 @@ pub(super) fn rewrite(
             tenant_parameters: Vec::new(),
             ctes: Vec::new(),
             remedies,
+            on_cursor: false,
             views: Views::default(),
             plain: Vec::new(),
         };
-        rewriter.statement(&tree)?;
+        let kind = rewriter.command(&tree)?;
         let tenant_parameters = rewriter.tenant_parameters;
         let edits = rewriter.edits.finish()?;
         let text = edits::splice(&words, &edits, 0..words.len())?;
@@ -124,20 +164,8 @@ pub(super) fn rewrite(
             tenant_parameters,
             slots,
         };
-        Ok((template, edits))
+        Ok((template, edits, kind))
     })
-}
-
-fn is_about_data(statement: &NodeEnum) -> bool {
-    matches!(
-        statement,
-        NodeEnum::SelectStmt(_)
-            | NodeEnum::InsertStmt(_)
-            | NodeEnum::UpdateStmt(_)
-            | NodeEnum::DeleteStmt(_)
-            | NodeEnum::MergeStmt(_)
-            | NodeEnum::CopyStmt(_)
-    )
 }
 
 /// Refuses a statement that holds a kind of node that is not known, before any name is looked at.
@@ -243,6 +271,10 @@ fn lost(what: &str) -> Refusal {
     .into()
 }
 
+fn client_parameters_declared(declared_types: usize) -> Rewritten<u16> {
+    u16::try_from(declared_types).map_err(|_error| Reason::ParameterNumber.into())
+}
+
 fn client_parameters(words: &Words<'_>, declared_types: usize) -> Rewritten<u16> {
     let mut count = u16::try_from(declared_types).unwrap_or(u16::MAX);
     for (index, word) in words.iter().enumerate() {
@@ -302,6 +334,8 @@ struct Rewriter<'a> {
     ctes: Vec<Cte>,
     /// What to do about conditions that are not silent; here, which columns are masked.
     remedies: &'a BTreeSet<Remedy>,
+    /// Whether the row that a cursor stands on is changed.
+    on_cursor: bool,
     views: Views,
     /// Where the names of the tables stand that get no fence.
     plain: Vec<i32>,

@@ -92,6 +92,7 @@ impl<'a> Rewriter<'a> {
                 client_parameters: self.client_parameters,
                 tenant_parameters: std::mem::take(&mut self.tenant_parameters),
                 ctes: Vec::new(),
+                on_cursor: false,
                 views,
                 plain: Vec::new(),
                 // Remedies tell of places in the client's text.

@@ -82,6 +82,16 @@ impl<'t> Words<'t> {
             .unwrap_or_default()
     }
 
+    /// The text from a word to the end of the last one.
+    pub(super) fn text_from(&self, index: usize) -> &'t str {
+        let start = self.all.get(index).map(|word| word.bytes.start);
+        let end = self.all.last().map(|word| word.bytes.end);
+        let bytes = start.zip(end).map(|(start, end)| start..end);
+        bytes
+            .and_then(|bytes| self.text.get(bytes))
+            .unwrap_or_default()
+    }
+
     /// What stands between a word and the one before it.
     pub(super) fn gap(&self, index: usize) -> Gap {
         let before = index.checked_sub(1).and_then(|before| self.all.get(before));

@@ -163,24 +163,11 @@ impl<'a> Rewriter<'a> {
             Statement::Insert(insert) => self.insert(insert, &scope).map(|()| Kind::Data),
             Statement::Update(update) => self.update(update, &scope).map(|()| Kind::Data),
             Statement::Delete(delete) => self.delete(delete, &scope).map(|()| Kind::Data),
-            Statement::StartTransaction { .. }
-            | Statement::Commit { .. }
-            | Statement::Rollback { .. }
-            | Statement::Savepoint { .. }
-            | Statement::ReleaseSavepoint { .. } => session::transaction(statement),
             Statement::Set(_) | Statement::Reset(_) | Statement::ShowVariable { .. } => {
                 session::variable(statement)
             }
             Statement::Merge(_) => Err(self.construct("MERGE")),
-            Statement::Explain { .. } => Err(self.construct("EXPLAIN")),
             Statement::Copy { .. } => Err(self.construct("COPY")),
-            Statement::Prepare { .. }
-            | Statement::Execute { .. }
-            | Statement::Deallocate { .. } => Err(self.construct("PREPARE in SQL")),
-            Statement::Declare { .. } | Statement::Fetch { .. } | Statement::Close { .. } => {
-                Err(self.construct("a cursor in SQL"))
-            }
-            Statement::Discard { .. } => Err(self.construct("DISCARD")),
             _ => Err(Reason::CommandNotAllowed {
                 command: self.words.command(),
             }

@@ -1,48 +1,12 @@
-//! Transaction control and session variables: nothing in them is rewritten, but the session has to
-//! know what they do.
+//! Session variables: nothing in SET, RESET and SHOW is rewritten, but the session has to know what they
+//! do.
 
 use super::{Rewritten, names};
 use crate::isolate::refusal::Reason;
-use crate::isolate::{Kind, SetScope, TransactionCommand};
+use crate::isolate::{Kind, SetScope};
 use crate::sql::ast::{
     ContextModifier, Expr, ObjectName, Reset, ResetStatement, Set, Statement, UnaryOperator, Value,
 };
-
-/// BEGIN, COMMIT, ROLLBACK and savepoints.
-#[expect(clippy::wildcard_enum_match_arm, reason = "any other form is refused")]
-pub(super) fn transaction(statement: &Statement) -> Rewritten<Kind> {
-    let command = match statement {
-        Statement::StartTransaction {
-            modes: _,
-            begin: _,
-            transaction: _,
-            modifier: None,
-            statements,
-            exception: None,
-            has_end_keyword: false,
-        } if statements.is_empty() => TransactionCommand::Begin,
-        Statement::Commit {
-            chain: false,
-            end: _,
-            modifier: None,
-        } => TransactionCommand::Commit,
-        Statement::Commit { chain: true, .. } | Statement::Rollback { chain: true, .. } => {
-            return Err(construct("AND CHAIN"));
-        }
-        Statement::Rollback {
-            chain: false,
-            savepoint: None,
-        } => TransactionCommand::Rollback,
-        Statement::Rollback {
-            chain: false,
-            savepoint: Some(_),
-        } => TransactionCommand::RollbackTo,
-        Statement::Savepoint { name: _ } => TransactionCommand::Savepoint,
-        Statement::ReleaseSavepoint { name: _ } => TransactionCommand::Release,
-        _ => return Err(construct("this form of transaction control")),
-    };
-    Ok(Kind::Transaction(command))
-}
 
 /// SET, RESET and SHOW. Which variables may be named, the verifier knows.
 #[expect(clippy::wildcard_enum_match_arm, reason = "only called for the above")]
@@ -130,7 +94,10 @@ fn set_variable(set: &Set) -> Rewritten<Kind> {
             snapshot: None,
             session: false,
         } => Ok(Kind::SetTransaction),
-        Set::SetTransaction { .. } => Err(construct("SET SESSION CHARACTERISTICS")),
+        Set::SetTransaction { .. } => Err(Reason::CommandNotAllowed {
+            command: "SET TRANSACTION SNAPSHOT".to_owned(),
+        }
+        .into()),
         Set::SetNames {
             charset_name,
             collation_name: None,
