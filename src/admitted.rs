@@ -17,7 +17,7 @@ impl From<VerifiedStatement> for Admitted {
     fn from(verified: VerifiedStatement) -> Self {
         match BypassedStatement::new(verified) {
             Ok(bypassed) => Self::Bypassed(bypassed),
-            Err(verified) => Self::Isolated(verified),
+            Err(verified) => Self::Isolated(*verified),
         }
     }
 }

@@ -42,10 +42,10 @@ pub struct BypassedStatement {
 
 impl BypassedStatement {
     /// The statement, if it was proved under a scope; else it is given back.
-    pub fn new(verified: VerifiedStatement) -> Result<Self, VerifiedStatement> {
+    pub fn new(verified: VerifiedStatement) -> Result<Self, Box<VerifiedStatement>> {
         match verified.scope().map(Arc::clone) {
             Some(scope) => Ok(Self { verified, scope }),
-            None => Err(verified),
+            None => Err(Box::new(verified)),
         }
     }
 

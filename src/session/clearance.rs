@@ -71,9 +71,10 @@ impl Session {
 
     /// Whether a message is part of ROLLBACK, which ends the whole block.
     fn rolls_back(&self, message: &FrontendMessage) -> bool {
-        let plan = match message {
-            FrontendMessage::Describe(Target::Portal, name) => self.portals.get(name).cloned(),
-            other => self.plan_of(other).unwrap_or_default(),
+        let plan = if let FrontendMessage::Describe(Target::Portal, name) = message {
+            self.portals.get(name).cloned()
+        } else {
+            self.plan_of(message).unwrap_or_default()
         };
         plan.is_some_and(|plan| {
             let kinds: Vec<&Kind> = plan.statements.iter().map(|it| &it.kind).collect();

@@ -67,7 +67,8 @@ impl Proof<'_> {
     /// table's primary key is grouped by.
     fn added_grouping(&self, original: &[Node], added: &Node) -> Checked<String> {
         let wrong = || differs("a tenant column in GROUP BY");
-        if self.classified().tenant_column() == TenantColumn::Visible {
+        // A definition groups by it, or not.
+        if self.views > 0 || self.classified().tenant_column() == TenantColumn::Visible {
             // There it would tell groups apart.
             return Err(wrong());
         }

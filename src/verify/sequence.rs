@@ -17,9 +17,9 @@ pub(super) fn is_next_value(names: &[Node]) -> bool {
     )
 }
 
-impl Proof<'_> {
+impl<'a> Proof<'a> {
     /// Compares two calls of `nextval`: the sequence is the one that the client's text names, qualified.
-    pub(super) fn next_value(&self, (original, rewritten): Pair<'_, pg::FuncCall>) -> Checked {
+    pub(super) fn next_value(&mut self, (original, rewritten): Pair<'_, pg::FuncCall>) -> Checked {
         if self.classified().scope().is_some() {
             return Err(unsupported("nextval under a grant"));
         }
@@ -54,15 +54,16 @@ impl Proof<'_> {
             if text == wanted && is_plain_type(type_name, "regclass"));
         let is_qualified = path(&rewritten.funcname).as_deref() == Some(&["pg_catalog", "nextval"]);
         let same_form = original.funcformat == rewritten.funcformat;
-        if is_sent && is_qualified && same_form {
-            Ok(())
-        } else {
-            Err(differs("the sequence of nextval"))
+        if !(is_sent && is_qualified && same_form) {
+            return Err(differs("the sequence of nextval"));
         }
+        let volatile = Reason::not_silent("volatile function nextval".to_owned());
+        self.volatile.get_or_insert(refuse(volatile, at));
+        Ok(())
     }
 
     /// The sequence that a constant names, with or without a cast to `regclass`.
-    fn named_sequence(&self, node: &Node) -> Result<&Relation, Reason> {
+    fn named_sequence(&self, node: &Node) -> Result<&'a Relation, Reason> {
         let computed = || Reason::ConstructNotSupported {
             construct: "nextval of a sequence that is not named in the text".to_owned(),
         };
