@@ -9,7 +9,7 @@ use super::gram::Carrier;
 use super::refusal::Refusal;
 use super::remedy::Remedy;
 use super::template::{Edit, Reading, Slot, Template};
-use super::{Prepared, Source};
+use super::{Prepared, Source, within};
 use crate::sql::Lexemes;
 
 impl Source<'_> {
@@ -25,7 +25,7 @@ impl Source<'_> {
         if inner.range().0 != start + carrier.bytes {
             return self.splice(start..end);
         }
-        let inner = self.prepare_with(inner, remedies)?;
+        let inner = self.prepare_with(inner, &within(remedies, carrier.bytes))?;
         Ok(Prepared {
             original: self.message.get(start..end).unwrap_or_default().to_owned(),
             offset: start,

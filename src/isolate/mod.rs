@@ -162,12 +162,10 @@ impl Source<'_> {
                 rewrite::rewrite(parsed, self.message, parameters, self.classified, remedies)
             });
         prepared.or_else(|first| match again(&first.reason) {
-            Again::Surely | Again::Perhaps => {
-                let remedies = within(remedies, start);
-                self.enclose(start..end, &remedies)
-                    .unwrap_or_else(|| self.splice_with(start..end, &remedies))
-                    .map_err(|second| told(first, second))
-            }
+            Again::Surely | Again::Perhaps => self
+                .enclose(start..end, remedies)
+                .unwrap_or_else(|| self.splice_with(start..end, remedies))
+                .map_err(|second| told(first, second)),
             // What PostgreSQL could not read is a syntax error before it is anything else.
             Again::No => Err(syntax_error(text).map_or(first, Refusal::from)),
         })
