@@ -40,6 +40,11 @@ pub struct Type {
     pub kind: TypeKind,
     /// The extension that owns it.
     pub extension: Option<String>,
+    /// The functions outside `pg_catalog` that making a value of it runs unseen, as
+    /// `schema.name(type, type)`: those of a domain's constraints, and those of casts to it; those of
+    /// extensions left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub code: Vec<String>,
 }
 
 /// Object identifiers that PostgreSQL fixes in `pg_type.dat`.

@@ -7,7 +7,7 @@ use super::references::{TellingCheck, pairs};
 use super::view::of_view;
 use super::{Policy, Rows, Scope, TablePolicy, TableSet, TenantType, Unlisted, Verb};
 use crate::catalog::{
-    Catalog, CatalogVersion, ForeignKeyAction, Relation, RelationKind, RelationName,
+    Catalog, CatalogVersion, ForeignKeyAction, Relation, RelationKind, RelationName, Type,
 };
 
 /// A relation whose rows belong to tenants.
@@ -311,6 +311,14 @@ impl Classified {
             .map(|function| format!("{schema}.{name}({})", function.arguments.join(", ")))
             .peekable();
         overloads.peek().is_some() && overloads.all(|signature| self.trusts_signature(&signature))
+    }
+
+    /// Whether the policy names each function that making a value of this type runs unseen.
+    pub fn trusts_type(&self, found: &Type) -> bool {
+        found
+            .code
+            .iter()
+            .all(|signature| self.trusts_signature(signature))
     }
 
     /// Whether the policy names exactly this `schema.name(types)`, spaces aside.

@@ -444,13 +444,16 @@ async fn types(transaction: &Transaction<'_>) -> Result<Vec<Type>, IntrospectErr
          LEFT JOIN pg_type e ON e.typarray = x.oid WHERE {NOT_INTERNAL}",
         extension_of("pg_type")
     );
+    let mut code = code_of_types(transaction).await?;
     let rows = transaction.query(&query, &[]).await?;
     rows.iter()
         .map(|row| {
+            let oid: Oid = row.try_get(0)?;
             let base: Oid = row.try_get(4)?;
             let element: Option<Oid> = row.try_get(5)?;
             Ok(Type {
-                oid: row.try_get(0)?,
+                oid,
+                code: code.remove(&oid).unwrap_or_default(),
                 schema: row.try_get(1)?,
                 name: row.try_get(2)?,
                 kind: match element {
@@ -476,6 +479,25 @@ fn type_kind(typtype: &str, base: Oid) -> Result<TypeKind, IntrospectError> {
     })
 }
 
+/// What making a value of each type runs by itself. A domain's functions stand in `pg_depend` only.
+async fn code_of_types(
+    transaction: &Transaction<'_>,
+) -> Result<PerRelation<String>, IntrospectError> {
+    let query = format!(
+        "WITH used(relation, function) AS ( \
+           SELECT k.contypid, d.refobjid FROM pg_constraint k JOIN pg_depend d \
+             ON d.classid = 'pg_constraint'::regclass AND d.objid = k.oid \
+             AND d.refclassid = 'pg_proc'::regclass WHERE k.contypid <> 0 \
+           UNION SELECT k.contypid, o.oprcode FROM pg_constraint k JOIN pg_depend d \
+             ON d.classid = 'pg_constraint'::regclass AND d.objid = k.oid \
+             AND d.refclassid = 'pg_operator'::regclass JOIN pg_operator o ON o.oid = d.refobjid \
+             WHERE k.contypid <> 0 \
+           UNION SELECT casttarget, castfunc FROM pg_cast WHERE castfunc <> 0) {}",
+        signatures()
+    );
+    per_relation(transaction, &query).await
+}
+
 /// What a write to each relation runs by itself. `pg_depend` does not know functions of `pg_catalog`.
 async fn code(transaction: &Transaction<'_>) -> Result<PerRelation<String>, IntrospectError> {
     let query = format!(
@@ -493,17 +515,34 @@ async fn code(transaction: &Transaction<'_>) -> Result<PerRelation<String>, Intr
              ON d.classid = u.classid AND d.objid = u.objid AND d.refclassid = 'pg_proc'::regclass \
            UNION SELECT u.relation, o.oprcode FROM unseen u JOIN pg_depend d \
              ON d.classid = u.classid AND d.objid = u.objid \
-             AND d.refclassid = 'pg_operator'::regclass JOIN pg_operator o ON o.oid = d.refobjid) \
-         SELECT DISTINCT u.relation, n.nspname || '.' || x.proname || '(' || array_to_string( \
+             AND d.refclassid = 'pg_operator'::regclass JOIN pg_operator o ON o.oid = d.refobjid \
+           UNION SELECT a.attrelid, c.castfunc FROM pg_cast c JOIN pg_attribute a \
+             ON a.atttypid = c.casttarget WHERE c.castfunc <> 0 AND c.castcontext <> 'e') \
+         {}",
+        signatures()
+    );
+    per_relation(transaction, &query).await
+}
+
+/// The functions of `used(relation, function)` that are neither the system's nor an extension's.
+fn signatures() -> String {
+    format!(
+        "SELECT DISTINCT u.relation, n.nspname || '.' || x.proname || '(' || array_to_string( \
            ARRAY(SELECT format_type(a.type, NULL) FROM unnest(x.proargtypes::oid[]) \
              WITH ORDINALITY AS a(type, at) ORDER BY a.at), ', ') || ')' AS signature \
          FROM used u JOIN pg_proc x ON x.oid = u.function \
          JOIN pg_namespace n ON n.oid = x.pronamespace \
          WHERE n.nspname <> 'pg_catalog' AND {} IS NULL ORDER BY 1, 2",
         extension_of("pg_proc")
-    );
+    )
+}
+
+async fn per_relation(
+    transaction: &Transaction<'_>,
+    query: &str,
+) -> Result<PerRelation<String>, IntrospectError> {
     let mut code = PerRelation::new();
-    for row in transaction.query(&query, &[]).await? {
+    for row in transaction.query(query, &[]).await? {
         code.entry(row.try_get(0)?)
             .or_default()
             .push(row.try_get(1)?);

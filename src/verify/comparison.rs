@@ -5,9 +5,10 @@ use std::sync::LazyLock;
 use pg_query::Node;
 
 use super::constants;
-use super::proof::{Proof, refuse};
-use super::silent::location;
-use super::types::{self, OPAQUE, Origin, Size, Typed, Value};
+use super::proof::{Proof, path, refuse};
+use super::scope::{Extent, Output};
+use super::silent::{location, loud};
+use super::types::{self, Columns, OPAQUE, Origin, Size, Typed, Value};
 use crate::catalog::{Oid, TypeKind, oid};
 use crate::isolate::refusal::Reason;
 
@@ -246,5 +247,46 @@ pub(super) fn comparable(type_oid: Oid) -> Oid {
         oid::TEXT
     } else {
         type_oid
+    }
+}
+
+/// The operator of a name that may be `pg_catalog.operator`.
+pub(super) fn operator_name(names: &[Node]) -> Option<&str> {
+    match path(names)?.as_slice() {
+        [name] | ["pg_catalog", name] => Some(*name),
+        _ => None,
+    }
+}
+
+/// Types that IN may mix without converting a column in a way that fails.
+pub(super) fn number_family(type_oid: Oid) -> Oid {
+    match type_oid {
+        oid::INT2 | oid::INT4 | oid::INT8 | oid::NUMERIC => oid::NUMERIC,
+        other => other,
+    }
+}
+
+/// Whether every value of one type is one of the other.
+pub(super) fn widens(from: Oid, to: Oid) -> bool {
+    from == to
+        || matches!(
+            (from, to),
+            (oid::INT2, oid::INT4 | oid::INT8 | oid::NUMERIC)
+                | (oid::INT4, oid::INT8 | oid::NUMERIC)
+                | (oid::INT8, oid::NUMERIC)
+                | (oid::VARCHAR, oid::TEXT)
+                | (oid::TEXT, oid::VARCHAR)
+        )
+}
+
+pub(super) fn only_column(output: &Output, node: &Node) -> Typed {
+    match (output.extent, output.columns.as_slice()) {
+        (Extent::Complete, [column]) => column.value.clone().map(|value| Value {
+            origin: Origin::Varying,
+            untyped: None,
+            columns: Columns::default(),
+            ..value
+        }),
+        (Extent::Complete | Extent::Open, _) => Err(loud("a sub-select", node)),
     }
 }

@@ -590,21 +590,6 @@ pub(super) fn qualified(
     equal(alias, "a relation's alias")
 }
 
-/// Whether a target is this column, and nothing else.
-pub(super) fn shows(target: &Node, column: &str) -> bool {
-    let Some(NodeEnum::ResTarget(target)) = &target.node else {
-        return false;
-    };
-    let pg::ResTarget {
-        name,
-        indirection,
-        val,
-        location: _,
-    } = &**target;
-    let sent = val.as_deref().and_then(super::proof::column_path);
-    name.is_empty() && indirection.is_empty() && sent.as_deref() == Some(&[column])
-}
-
 /// The name of a range entry, and the column names that it lists.
 pub(super) fn alias_of(named: &pg::RangeVar) -> (String, Vec<String>) {
     match &named.alias {

@@ -245,6 +245,9 @@ impl Proof<'_> {
             || matches!(found.name.as_str(), "aclitem" | "gtsvector" | "refcursor")
             // age() would count everybody's transactions.
             || matches!(found.name.as_str(), "cid" | "txid_snapshot" | "xid" | "xid8");
+        if !self.classified().trusts_type(found) {
+            return false;
+        }
         match found.kind {
             TypeKind::Array(element) => of(element),
             TypeKind::Domain(under) => of(under),

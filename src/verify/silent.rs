@@ -14,12 +14,12 @@
 use pg_query::protobuf as pg;
 use pg_query::{Node, NodeEnum};
 
-use super::comparison::{Argument, comparable};
+use super::comparison::{Argument, comparable, number_family, only_column, operator_name, widens};
 use super::constants;
 use super::names::{self, Listed};
 use super::proof::{Checked, Proof, path, refuse};
 use super::scope::{self, Extent, Found, Output, Rows};
-use super::types::{self, Columns, OPAQUE, Origin, Size, Typed, Value};
+use super::types::{self, OPAQUE, Origin, Size, Typed, Value};
 use super::{bare, expression};
 use crate::catalog::{Oid, TypeKind, oid};
 use crate::isolate::refusal::{Reason, Refusal};
@@ -653,50 +653,9 @@ impl Proof<'_> {
     }
 }
 
-fn only_column(output: &Output, node: &Node) -> Typed {
-    match (output.extent, output.columns.as_slice()) {
-        (Extent::Complete, [column]) => column.value.clone().map(|value| Value {
-            origin: Origin::Varying,
-            untyped: None,
-            columns: Columns::default(),
-            ..value
-        }),
-        (Extent::Complete | Extent::Open, _) => Err(loud("a sub-select", node)),
-    }
-}
-
 /// AND, OR and NOT of nothing but constants is constant; nobody asks.
 fn truth(_arguments: &[Node]) -> Value {
     Value::varying(oid::BOOL)
-}
-
-/// The operator of a name that may be `pg_catalog.operator`.
-fn operator_name(names: &[Node]) -> Option<&str> {
-    match path(names)?.as_slice() {
-        [name] | ["pg_catalog", name] => Some(*name),
-        _ => None,
-    }
-}
-
-/// Types that IN may mix without converting a column in a way that fails.
-fn number_family(type_oid: Oid) -> Oid {
-    match type_oid {
-        oid::INT2 | oid::INT4 | oid::INT8 | oid::NUMERIC => oid::NUMERIC,
-        other => other,
-    }
-}
-
-/// Whether every value of one type is one of the other.
-fn widens(from: Oid, to: Oid) -> bool {
-    from == to
-        || matches!(
-            (from, to),
-            (oid::INT2, oid::INT4 | oid::INT8 | oid::NUMERIC)
-                | (oid::INT4, oid::INT8 | oid::NUMERIC)
-                | (oid::INT8, oid::NUMERIC)
-                | (oid::VARCHAR, oid::TEXT)
-                | (oid::TEXT, oid::VARCHAR)
-        )
 }
 
 /// Where an expression stands in the client's text.

@@ -15,7 +15,7 @@ use std::rc::Rc;
 use pg_query::protobuf as pg;
 use pg_query::{Node, NodeEnum};
 
-use super::from::{alias_of, nothing_else, shows};
+use super::from::{alias_of, nothing_else};
 use super::proof::{Checked, Proof, differs, refuse};
 use super::reading;
 use super::scope::{Exposed, Extent, Item, Output, Tenancy};
@@ -227,4 +227,19 @@ fn query_of<'n>(
         Some(NodeEnum::SelectStmt(query)) if alias == wanted => Ok(query),
         Some(_) | None => Err(differs("a view's alias")),
     }
+}
+
+/// Whether a target is this column, and nothing else.
+fn shows(target: &Node, column: &str) -> bool {
+    let Some(NodeEnum::ResTarget(target)) = &target.node else {
+        return false;
+    };
+    let pg::ResTarget {
+        name,
+        indirection,
+        val,
+        location: _,
+    } = &**target;
+    let sent = val.as_deref().and_then(super::proof::column_path);
+    name.is_empty() && indirection.is_empty() && sent.as_deref() == Some(&[column])
 }

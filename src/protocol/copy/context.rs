@@ -46,11 +46,13 @@ impl CopyStream {
         };
         match format {
             Format::Binary(rows) => {
-                let found = usize::from(rows.miscounted()?);
-                let says = |found: usize, expected: usize| {
+                // PostgreSQL reads it as a signed number.
+                let found = i16::from_ne_bytes(rows.miscounted()?.to_ne_bytes());
+                let says = |found: i16, expected: usize| {
                     format!("row field count is {found}, expected {expected}")
                 };
-                (message == says(found + 1, columns + 1)).then(|| says(found, *columns))
+                let sent = found.wrapping_add(1);
+                (message == says(sent, columns + 1)).then(|| says(found, *columns))
             }
             Format::Lines(_) => header_message(message),
         }
