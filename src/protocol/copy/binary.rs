@@ -35,8 +35,8 @@ pub(super) struct BinaryRows {
     at: At,
     /// What has come of the number at this place.
     held: Vec<u8>,
-    /// The count of fields that the server complains of, as the client sent it.
-    miscounted: Option<u16>,
+    /// The count of fields that the server complains of, as the client sent it and as the server got it.
+    miscounted: Option<(i16, i16)>,
 }
 
 impl BinaryRows {
@@ -51,8 +51,8 @@ impl BinaryRows {
         })
     }
 
-    /// The count of fields that the server complains of, as the client sent it.
-    pub(super) fn miscounted(&self) -> Option<u16> {
+    /// The count of fields that the server complains of, as the client sent it and as the server got it.
+    pub(super) fn miscounted(&self) -> Option<(i16, i16)> {
         self.miscounted
     }
 
@@ -122,16 +122,16 @@ impl BinaryRows {
         let more = count.checked_add(1).filter(|_| count >= 0);
         let Some(more) = more else {
             out.put_i16(count);
-            return if count == -1 {
-                At::Trailer
-            } else {
-                At::Dropped
-            };
+            if count == -1 {
+                return At::Trailer;
+            }
+            self.miscounted = Some((count, count));
+            return At::Dropped;
         };
         out.put_i16(more);
         let fields = count.unsigned_abs();
         if usize::from(fields) != self.columns {
-            self.miscounted = Some(fields);
+            self.miscounted = Some((count, more));
             return At::Dropped;
         }
         out.extend_from_slice(&self.field);

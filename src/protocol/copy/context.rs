@@ -46,12 +46,10 @@ impl CopyStream {
         };
         match format {
             Format::Binary(rows) => {
-                // PostgreSQL reads it as a signed number.
-                let found = i16::from_ne_bytes(rows.miscounted()?.to_ne_bytes());
+                let (found, sent) = rows.miscounted()?;
                 let says = |found: i16, expected: usize| {
                     format!("row field count is {found}, expected {expected}")
                 };
-                let sent = found.wrapping_add(1);
                 (message == says(sent, columns + 1)).then(|| says(found, *columns))
             }
             Format::Lines(_) => header_message(message),
