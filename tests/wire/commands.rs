@@ -381,6 +381,7 @@ fn prepared() {
     assert_eq!(b.answer(), "1 2 C 1 E:22012 Z:I");
     assert_eq!(shape(&b.query("EXECUTE q (2)")), "E:26000 Z:I");
     // A failed block stays one.
+    b.query("PREPARE q (int) AS SELECT name FROM items WHERE id = $1");
     b.query("BEGIN");
     b.query("SELECT 1/0");
     for sql in ["EXECUTE q (2)", "DEALLOCATE ALL", "PREPARE z AS SELECT 1"] {
