@@ -51,9 +51,10 @@ impl<'a> Proof<'a> {
         self.direct_tables()
     }
 
-    /// Tables without a fence: their tests bind to them only if nothing else has their names.
+    /// Tables without a fence: their tests bind to them only if nothing else at their level has their
+    /// names. A name of an outer level is hidden by them (PostgreSQL's `refnameNamespaceItem`).
     pub(super) fn direct_tables(&self) -> Checked {
-        let Some((level, around)) = self.levels.split_last() else {
+        let Some(level) = self.levels.last() else {
             return Ok(());
         };
         if level.merges && !level.direct.is_empty() {
@@ -61,12 +62,7 @@ impl<'a> Proof<'a> {
         }
         for test in &level.direct {
             let same = |alias: &&String| **alias == test.alias;
-            let here = level.aliases.iter().filter(same).count();
-            let around = around
-                .iter()
-                .flat_map(|level| &level.aliases)
-                .any(|a| same(&a));
-            if here != 1 || around {
+            if level.aliases.iter().filter(same).count() != 1 {
                 return Err(differs("a predicate on an alias that is not unique"));
             }
         }

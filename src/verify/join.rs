@@ -207,7 +207,12 @@ impl Proof<'_> {
             _ => opaque_column(&left.name, "a merged column of two types").value,
         };
         let name = left.name.clone();
-        (Column { name, value }, verdict)
+        let column = Column {
+            name,
+            value,
+            behind: false,
+        };
+        (column, verdict)
     }
 }
 

@@ -36,6 +36,7 @@
 //! 3. Every field of every node is compared or refused: nodes are taken apart without `..`.
 
 mod bare;
+mod behind;
 mod called;
 mod clauses;
 mod collect;
@@ -49,7 +50,6 @@ mod expression;
 mod from;
 mod gate;
 mod hatch;
-mod having;
 mod join;
 mod mask;
 mod merge;

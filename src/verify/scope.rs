@@ -405,6 +405,7 @@ pub(super) fn opaque_column(name: &str, what: &str) -> Column {
     Column {
         name: name.to_owned(),
         value: Err(Reason::not_silent(what).into()),
+        behind: false,
     }
 }
 
@@ -413,6 +414,7 @@ pub(super) fn silent_column(name: &str, value: Value) -> Column {
     Column {
         name: name.to_owned(),
         value: Ok(value),
+        behind: false,
     }
 }
 

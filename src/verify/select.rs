@@ -275,6 +275,7 @@ impl Proof<'_> {
                 Some(_) | None => columns.push(Column {
                     name: format!("column{}", at + 1),
                     value,
+                    behind: false,
                 }),
             }
         }
@@ -333,7 +334,7 @@ impl Proof<'_> {
     fn conjunct(&mut self, index: usize, pair: Pair<'_, Node>, clause: Clause) -> Checked {
         let (original, rewritten) = pair;
         let around = self.volatile.take();
-        let shielded = self.shielded(rewritten)?;
+        let shielded = self.shielded(original, rewritten)?;
         self.expression(original, shielded.unwrap_or(rewritten))?;
         let volatile = self.volatile.clone();
         self.volatile = around.or(self.volatile.take());
@@ -348,7 +349,10 @@ impl Proof<'_> {
         let Err(mut refusal) = verdict else {
             return Ok(());
         };
-        if clause == Clause::Having && volatile.is_none() && self.is_grouped(original) {
+        if volatile.is_none() && self.stays_behind(original, clause) {
+            if clause != Clause::Having {
+                self.level()?.loud_content.get_or_insert(refusal);
+            }
             return Ok(());
         }
         match (shielded, volatile) {
@@ -359,7 +363,7 @@ impl Proof<'_> {
             }
             (Some(_), Some(volatile)) => return Err(volatile),
             (None, None) => {
-                if let Some(shield) = self.shield(index, clause) {
+                if let Some(shield) = self.shield(index, original, clause) {
                     refusal.remedied_only_by(shield);
                 }
                 self.level()?.loud(refusal);
@@ -439,6 +443,7 @@ fn united(left: &Output, right: &Output) -> Output {
         .map(|(left, right)| Column {
             name: left.name.clone(),
             value: types::united(&left.value, &right.value),
+            behind: left.behind && right.behind,
         })
         .collect();
     let either = |scoped: bool| {

@@ -7,7 +7,9 @@
 //!
 //! # Invariants
 //! 1. A shield stands for its conjunct only where every table of tenants that is visible there has a
-//!    term in it, and none of their columns is visible in another way.
+//!    term in it, and none of their columns is visible in another way. What has no tenant column may
+//!    stand beside them if the conjunct names none of its columns: it is computed without it, or on
+//!    rows that are the tenant's own.
 //! 2. There is none for a table whose tenant column may be NULL: its term is no test.
 //! 3. A volatile function is not shielded.
 
@@ -21,8 +23,12 @@ use super::silent::Clause;
 use crate::isolate::remedy::{Condition, Remedy};
 
 impl Proof<'_> {
-    /// The conjunct in a shield, if this is one.
-    pub(super) fn shielded<'n>(&mut self, rewritten: &'n Node) -> Checked<Option<&'n Node>> {
+    /// The conjunct in a shield, if this is one; `original` is the client's.
+    pub(super) fn shielded<'n>(
+        &mut self,
+        original: &Node,
+        rewritten: &'n Node,
+    ) -> Checked<Option<&'n Node>> {
         let Some(NodeEnum::CaseExpr(case)) = &rewritten.node else {
             return Ok(None);
         };
@@ -61,7 +67,7 @@ impl Proof<'_> {
         else {
             return Err(wrong());
         };
-        let wanted = self.shield_tests().ok_or_else(wrong)?;
+        let wanted = self.shield_tests(original).ok_or_else(wrong)?;
         let mut tests = Vec::new();
         for term in terms {
             tests.push(not_false(term).ok_or_else(wrong)?);
@@ -71,8 +77,13 @@ impl Proof<'_> {
     }
 
     /// What may help against a conjunct that is not silent.
-    pub(super) fn shield(&self, conjunct: usize, clause: Clause) -> Option<Remedy> {
-        let tests = self.shield_tests()?;
+    pub(super) fn shield(
+        &self,
+        conjunct: usize,
+        original: &Node,
+        clause: Clause,
+    ) -> Option<Remedy> {
+        let tests = self.shield_tests(original)?;
         let condition = match clause {
             Clause::On(right) => Condition::On(right?),
             Clause::Where => Condition::Where(tests.first()?.at?),
@@ -84,8 +95,8 @@ impl Proof<'_> {
         })
     }
 
-    /// The tests that a shield at this place must hold; none where it would not be enough.
-    fn shield_tests(&self) -> Option<Vec<Test>> {
+    /// The tests that a shield of this conjunct must hold; none where it would not be enough.
+    fn shield_tests(&self, conjunct: &Node) -> Option<Vec<Test>> {
         let level = self.levels.last()?;
         if level.lateral == Tenancy::Scoped {
             return None;
@@ -99,6 +110,7 @@ impl Proof<'_> {
             let mut of = level.direct.iter().filter(|test| test.alias == *name);
             match (of.next(), of.next()) {
                 (Some(test), None) if test.not_null => tests.push(test.clone()),
+                (None, None) if self.names_others_than(item, conjunct) => {}
                 (None | Some(_), _) => return None,
             }
         }

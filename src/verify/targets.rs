@@ -10,6 +10,7 @@ use super::proof::{
     refuse, unsupported,
 };
 use super::scope::{self, Extent, Found, Item, Reference};
+use super::silent::Clause;
 use super::types::{Column, Typed, Value};
 use crate::catalog::oid;
 use crate::isolate::refusal::{BeyondGrant, Reason};
@@ -131,6 +132,7 @@ impl Proof<'_> {
         walk.columns.push(Column {
             name: name.unwrap_or_else(|| "?column?".to_owned()),
             value: computed,
+            behind: self.is_behind(value, Clause::Content),
         });
         Ok(())
     }

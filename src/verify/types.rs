@@ -104,6 +104,8 @@ pub(super) struct Column {
     pub(super) name: String,
     /// What it holds.
     pub(super) value: Typed,
+    /// Whether PostgreSQL can compute it only behind a grouping or a window.
+    pub(super) behind: bool,
 }
 
 /// The database's own collation.

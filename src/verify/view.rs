@@ -162,6 +162,7 @@ impl<'a> Proof<'a> {
             .map(|(column, computed)| Column {
                 name: column.name.clone(),
                 value: computed.value.map(|value| self.typed(column, value)),
+                behind: computed.behind,
             })
             .collect();
         rename(&mut columns, &listed);

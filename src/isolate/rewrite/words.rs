@@ -13,6 +13,8 @@ use crate::sql::{Lexeme, Lexemes, Token};
 struct Use {
     /// How often it stands without a dot behind it.
     bare: usize,
+    /// How often of these it is a table's name in FROM or of a change: nothing in an expression.
+    ranges: usize,
     /// What stands behind it and a dot: a name, or `*`.
     qualifies: Vec<String>,
 }
@@ -53,6 +55,7 @@ impl Words {
                 entry.qualifies.push(qualified.unwrap_or_default());
             } else {
                 entry.bare += 1;
+                entry.ranges += usize::from(is_range(&all, at));
             }
         }
         for (name, count) in aliases {
@@ -74,9 +77,11 @@ impl Words {
         self.mentions(name) && !self.as_alias.contains(name)
     }
 
-    /// Whether the name is used once as a range entry's, and otherwise only to qualify something.
+    /// Whether the name is used as range entries' and otherwise only to qualify something.
     pub(super) fn only_qualifies(&self, name: &str) -> bool {
-        self.uses.get(name).is_some_and(|uses| uses.bare == 1)
+        self.uses
+            .get(name)
+            .is_some_and(|uses| uses.bare == 1 || (uses.bare > 0 && uses.bare == uses.ranges))
     }
 
     /// What the name qualifies.
@@ -100,5 +105,19 @@ impl Words {
             }
             Some(_) | None => first,
         }
+    }
+}
+
+/// Whether the name at a place is a table's, as `FROM name` and `JOIN schema.name` show.
+fn is_range(all: &[&Lexeme], at: usize) -> bool {
+    let back = |steps: usize| at.checked_sub(steps).and_then(|at| all.get(at));
+    let word = |steps: usize| back(steps).and_then(|lexeme| lexeme.name());
+    let is_qualified = back(1).is_some_and(|before| before.token == Token::Period);
+    let start = if is_qualified { 3 } else { 1 };
+    match word(start).as_deref() {
+        Some("join" | "update" | "into" | "using") => true,
+        // IS DISTINCT FROM compares.
+        Some("from") => word(start + 1).as_deref() != Some("distinct"),
+        Some(_) | None => false,
     }
 }
