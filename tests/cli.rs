@@ -86,8 +86,12 @@ const FOUND: &[(&str, &str)] = &[
         "kind = \"scoped\", \"shared\" or \"denied\"",
     ),
     (
-        "public.t: its tenant column tenant_id may be NULL",
-        "ALTER TABLE public.t ALTER COLUMN tenant_id SET NOT NULL;",
+        "public.nullable: it is closed: its tenant column tenant_id may be NULL",
+        "ALTER TABLE public.nullable ALTER COLUMN tenant_id SET NOT NULL;",
+    ),
+    (
+        "public.part: it is closed: its tenant column tenant_id may be NULL",
+        "ALTER TABLE public.part ALTER COLUMN tenant_id SET NOT NULL;",
     ),
     (
         "public.t: its tenant column tenant_id has the default 1",
@@ -121,7 +125,10 @@ const FOUND: &[(&str, &str)] = &[
         "public.v: its definition cannot be read for a tenant",
         "loose",
     ),
-    ("public.m: it holds rows of its own", "trusted = true"),
+    (
+        "public.m: only its column tenant_id tells tenants apart: what its own query mixes, it shows",
+        "trusted = true",
+    ),
     (
         "role postgres: it has SUPERUSER",
         "ALTER ROLE postgres NOSUPERUSER;",
@@ -141,7 +148,11 @@ fn check_looks_at_the_database() {
     database.execute(
         "DROP SCHEMA public CASCADE; CREATE SCHEMA public;
          CREATE TABLE loose (id integer);
-         CREATE TABLE t (id integer PRIMARY KEY, note text, tenant_id integer DEFAULT 1);
+         CREATE TABLE t (id integer PRIMARY KEY, note text, tenant_id integer NOT NULL DEFAULT 1);
+         CREATE TABLE nullable (id integer, tenant_id integer);
+         CREATE TABLE whole (id integer, tenant_id integer NOT NULL);
+         CREATE TABLE part () INHERITS (whole);
+         ALTER TABLE part ALTER COLUMN tenant_id DROP NOT NULL;
          CREATE INDEX by_note ON t (note);
          CREATE FUNCTION noise() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
          CREATE TRIGGER noisy BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION noise();
@@ -149,7 +160,7 @@ fn check_looks_at_the_database() {
          CREATE TABLE child (parent integer REFERENCES t ON DELETE CASCADE, tenant_id integer NOT NULL);
          CREATE VIEW v AS SELECT id FROM loose;
          CREATE VIEW fine AS SELECT id FROM t;
-         CREATE MATERIALIZED VIEW m AS SELECT count(*) FROM t;",
+         CREATE MATERIALIZED VIEW m AS SELECT tenant_id, count(*) FROM t GROUP BY 1;",
     );
     let folder = directory(database.name(), port());
     let check = ["check", "--database", "--config", path(folder.path())];

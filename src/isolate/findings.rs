@@ -30,6 +30,7 @@ pub fn findings(classified: &Classified) -> Vec<Finding> {
             found.extend(of_relation(classified, relation));
         }
     }
+    found.extend(of_nullable_columns(classified));
     found.extend(of_functions(classified));
     found.extend(of_policy(classified));
     found.into_iter().collect()
@@ -38,7 +39,11 @@ pub fn findings(classified: &Classified) -> Vec<Finding> {
 fn of_relation(classified: &Classified, relation: &Relation) -> Vec<Finding> {
     let class = classified.class(relation);
     match (class, relation.kind) {
-        (Class::Refused(Closed::Denied) | Class::Shared { writable: false }, _)
+        (
+            Class::Refused(Closed::Denied | Closed::NullableTenantColumn)
+            | Class::Shared { writable: false },
+            _,
+        )
         | (
             Class::Refused(_),
             RelationKind::CompositeType | RelationKind::Index | RelationKind::Sequence,
@@ -54,7 +59,10 @@ fn of_relation(classified: &Classified, relation: &Relation) -> Vec<Finding> {
         }
         (Class::Scoped(scoped), _) => {
             let mut found = of_tenant_column(relation, scoped);
-            found.extend(of_writes(classified, relation));
+            match filled_by(relation.kind) {
+                Some(what) => found.extend(of_filled(classified, relation, (scoped, what))),
+                None => found.extend(of_writes(classified, relation)),
+            }
             found
         }
         (Class::Shared { writable: true }, _) => of_writes(classified, relation),
@@ -69,7 +77,7 @@ fn of_closed(relation: &Relation, closed: Closed) -> Finding {
     });
     let message = match closed {
         Closed::NoTenantColumn => "it does not have the tenant column that the policy names",
-        Closed::NotTrusted => "it holds rows of its own that nobody has reviewed",
+        Closed::NullableTenantColumn => "its tenant column may be NULL",
         Closed::SharedParent => "it is shared, but has a part that is not",
         Closed::Unclassified => "it is not classified, so it is closed to tenants",
         Closed::UnfitTenantColumn => "its tenant column has a type that cannot tell tenants apart",
@@ -104,20 +112,7 @@ fn unreadable_view(classified: &Classified, view: &Relation) -> Vec<Finding> {
 
 fn of_tenant_column(relation: &Relation, scoped: &Scoped) -> Vec<Finding> {
     let mut found = Vec::new();
-    let is_table = matches!(
-        relation.kind,
-        RelationKind::Table | RelationKind::PartitionedTable
-    );
     let (table, column) = (full_name(&relation.name), sql::quote(&scoped.column));
-    if is_table && !scoped.not_null {
-        found.push(Finding {
-            subject: relation.name.to_string(),
-            message: format!(
-                "its tenant column {column} may be NULL: such a row belongs to nobody"
-            ),
-            remedy: format!("ALTER TABLE {table} ALTER COLUMN {column} SET NOT NULL;"),
-        });
-    }
     let default = relation
         .column(&scoped.column)
         .and_then(|column| column.default.as_deref());
@@ -132,6 +127,63 @@ fn of_tenant_column(relation: &Relation, scoped: &Scoped) -> Vec<Finding> {
         });
     }
     found
+}
+
+/// What fills a relation that tenants do not write.
+fn filled_by(kind: RelationKind) -> Option<&'static str> {
+    match kind {
+        RelationKind::ForeignTable => Some("what its server mixes"),
+        RelationKind::MaterializedView => Some("what its own query mixes"),
+        RelationKind::CompositeType
+        | RelationKind::Index
+        | RelationKind::PartitionedTable
+        | RelationKind::Sequence
+        | RelationKind::Table
+        | RelationKind::View => None,
+    }
+}
+
+/// What is told apart by its column only, whoever put the rows there.
+fn of_filled(
+    classified: &Classified,
+    relation: &Relation,
+    (scoped, what): (&Scoped, &str),
+) -> Option<Finding> {
+    let is_reviewed = matches!(
+        classified.policy().tables.get(&relation.name),
+        Some(TablePolicy::Scoped { trusted: true, .. })
+    );
+    (!is_reviewed).then(|| Finding {
+        subject: relation.name.to_string(),
+        message: format!(
+            "only its column {} tells tenants apart: {what}, it shows",
+            sql::quote(&scoped.column)
+        ),
+        remedy: format!(
+            "After a review, say so in policy.toml: [tables.\"{name}\"] kind = \"scoped\", trusted = true. \
+             Or deny it: kind = \"denied\".",
+            name = relation.name
+        ),
+    })
+}
+
+/// Tables that are closed since a row may be there that belongs to nobody.
+fn of_nullable_columns(classified: &Classified) -> Vec<Finding> {
+    let found = classified.nullable_tenant_columns().into_iter();
+    found
+        .map(|(table, column)| Finding {
+            subject: table.to_string(),
+            message: format!(
+                "it is closed: its tenant column {} may be NULL, and such a row belongs to nobody",
+                sql::quote(column)
+            ),
+            remedy: format!(
+                "ALTER TABLE {} ALTER COLUMN {} SET NOT NULL;",
+                full_name(table),
+                sql::quote(column)
+            ),
+        })
+        .collect()
 }
 
 /// What stands in the way of a write. A partition's own are told with it.

@@ -363,9 +363,9 @@ fn closed_hint(relation: &str, closed: Closed) -> String {
                 "Name its tenant column in policy.toml: [tables.\"{relation}\"] column = \"..\"."
             )
         }
-        Closed::NotTrusted => format!(
-            "After a review, say so in policy.toml: [tables.\"{relation}\"] kind = \"scoped\", \
-             trusted = true."
+        Closed::NullableTenantColumn => format!(
+            "Its tenant column may be NULL, or that of a partition or child: ALTER TABLE {relation} ALTER \
+             COLUMN .. SET NOT NULL."
         ),
         Closed::OutsideGrant => OTHER_GRANT.to_owned(),
         Closed::Sequence => "Use the column's default, or nextval().".to_owned(),

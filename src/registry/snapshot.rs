@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use crate::catalog::RelationKind;
 use crate::config::{
     Config, Effect, Fault, Isolation, Object, Place, Revision, Tenant, TenantState, Upstream,
 };
@@ -169,27 +168,14 @@ impl Snapshot {
     }
 }
 
-/// Names the tables with rows that may belong to nobody.
+/// Names the tables that are closed since a row may be there that belongs to nobody.
 fn warn_of_rows_of_nobody(upstream: &str, classified: &Classified) {
-    for (table, scoped) in classified.scoped() {
-        let relation = classified.catalog().relation(&table.schema, &table.name);
-        let is_table = relation.is_some_and(|relation| match relation.kind {
-            RelationKind::Table | RelationKind::PartitionedTable => true,
-            RelationKind::CompositeType
-            | RelationKind::ForeignTable
-            | RelationKind::Index
-            | RelationKind::MaterializedView
-            | RelationKind::Sequence
-            | RelationKind::View => false,
-        });
-        if is_table && !scoped.not_null {
-            tracing::warn!(
-                upstream,
-                "{table}.{column} may be NULL: such a row belongs to nobody. ALTER TABLE {table} ALTER \
-                 COLUMN {column} SET NOT NULL",
-                column = scoped.column,
-            );
-        }
+    for (table, column) in classified.nullable_tenant_columns() {
+        tracing::warn!(
+            upstream,
+            "{table} is closed: its tenant column may be NULL. ALTER TABLE {table} ALTER COLUMN {column} SET \
+             NOT NULL",
+        );
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::column::{by_column, is_table};
 use super::references::{TellingCheck, pairs};
 use super::view::of_view;
 use super::{Policy, Rows, Scope, TablePolicy, TableSet, TenantType, Unlisted, Verb};
@@ -17,7 +18,8 @@ pub struct Scoped {
     pub column: String,
     /// Its type.
     pub column_type: TenantType,
-    /// Whether it is NOT NULL. A row in which it is NULL belongs to nobody: no test finds it.
+    /// Whether the server keeps it NOT NULL, as it does in tables only. A row in which it is NULL belongs to
+    /// nobody: no test finds it.
     pub not_null: bool,
 }
 
@@ -28,8 +30,8 @@ pub enum Closed {
     Denied,
     /// The policy names a tenant column that the table does not have.
     NoTenantColumn,
-    /// A foreign table or a materialized view that the policy does not trust.
-    NotTrusted,
+    /// The tenant column may be NULL, here or in a partition or child: such a row belongs to nobody.
+    NullableTenantColumn,
     /// The grant does not name it.
     OutsideGrant,
     /// Sequences are reached through their column only.
@@ -574,30 +576,16 @@ fn runs_text(expression: &str) -> Option<String> {
 }
 
 /// A partition of a partition of ...: more levels than this are refused.
-const PARENTS_MAX: usize = 16;
+pub(super) const PARENTS_MAX: usize = 16;
 
 fn classify(catalog: &Catalog, policy: &Policy, relation: &Relation, depth: usize) -> Class {
     match relation.kind {
-        RelationKind::Table | RelationKind::PartitionedTable => {}
+        RelationKind::ForeignTable
+        | RelationKind::MaterializedView
+        | RelationKind::PartitionedTable
+        | RelationKind::Table => {}
         RelationKind::Sequence => return Class::Refused(Closed::Sequence),
         RelationKind::View => return of_view(catalog, policy, relation),
-        RelationKind::MaterializedView | RelationKind::ForeignTable => {
-            return match policy.tables.get(&relation.name) {
-                Some(TablePolicy::Scoped {
-                    column,
-                    trusted: true,
-                    ..
-                }) => {
-                    let column = column.as_ref().unwrap_or(&policy.tenant_column);
-                    by_column(catalog, relation, column)
-                }
-                Some(TablePolicy::Shared { .. }) => Class::Shared { writable: false },
-                Some(TablePolicy::Denied) => Class::Refused(Closed::Denied),
-                Some(TablePolicy::Scoped { .. } | TablePolicy::Via { .. }) | None => {
-                    Class::Refused(Closed::NotTrusted)
-                }
-            };
-        }
         RelationKind::CompositeType | RelationKind::Index => {
             return Class::Refused(Closed::Unclassified);
         }
@@ -605,7 +593,7 @@ fn classify(catalog: &Catalog, policy: &Policy, relation: &Relation, depth: usiz
     match policy.tables.get(&relation.name) {
         Some(TablePolicy::Denied) => Class::Refused(Closed::Denied),
         Some(TablePolicy::Shared { writable }) => Class::Shared {
-            writable: *writable,
+            writable: *writable && is_table(relation.kind),
         },
         Some(TablePolicy::Via { .. }) => Class::Refused(Closed::Via),
         Some(TablePolicy::Scoped { column, .. }) => by_column(
@@ -646,27 +634,4 @@ fn unlisted(catalog: &Catalog, policy: &Policy, relation: &Relation, depth: usiz
         }
         Unlisted::ByColumn | Unlisted::Refuse => Class::Refused(Closed::Unclassified),
     }
-}
-
-pub(super) fn by_column(catalog: &Catalog, relation: &Relation, name: &str) -> Class {
-    let Some(column) = relation.column(name) else {
-        return Class::Refused(Closed::NoTenantColumn);
-    };
-    match TenantType::of_column(column.type_oid) {
-        Some(column_type) => Class::Scoped(Scoped {
-            column: name.to_owned(),
-            column_type,
-            not_null: is_never_null(catalog, relation, name, 0),
-        }),
-        None => Class::Refused(Closed::UnfitTenantColumn),
-    }
-}
-
-/// A child may have dropped the NOT NULL that its parent has, and is read with it.
-fn is_never_null(catalog: &Catalog, relation: &Relation, name: &str, depth: usize) -> bool {
-    depth <= PARENTS_MAX
-        && relation.column(name).is_some_and(|column| column.not_null)
-        && catalog
-            .children(&relation.name)
-            .all(|child| is_never_null(catalog, child, name, depth + 1))
 }

@@ -11,6 +11,7 @@
 //! How the files are read: [`crate::config`]. What is done to a statement: [`crate::isolate`].
 
 mod classified;
+mod column;
 mod id;
 mod policy;
 mod references;

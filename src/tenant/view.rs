@@ -1,6 +1,7 @@
 //! What a view is to a tenant: its definition, unless the policy says that its rows are told apart by a column.
 
-use super::classified::{Class, Classified, Closed, by_column};
+use super::classified::{Class, Classified, Closed};
+use super::column::by_column;
 use super::{Policy, TablePolicy};
 use crate::catalog::{Catalog, Relation};
 
