@@ -188,6 +188,13 @@ pub struct Relation {
     /// columns, CHECK constraints, domains, index expressions and the operators in them, as
     /// `schema.name(type, type)`; those of extensions left out.
     pub code: Vec<String>,
+    /// The functions outside `pg_catalog` that reading it may run on any row, through the operator classes of
+    /// its indexes, as `schema.name(type, type)`; those of extensions left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub read_code: Vec<String>,
+    /// Whether row security is enabled and has policies: their conditions run on every row.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub row_security: bool,
     /// Whether it has rewrite rules other than a view's own.
     pub has_rules: bool,
     /// What it is a partition or an inheritance child of.
@@ -201,6 +208,14 @@ pub struct Relation {
     pub row_type: Oid,
     /// The extension that owns it.
     pub extension: Option<String>,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the serializer hands out references"
+)]
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 impl Relation {

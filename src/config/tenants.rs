@@ -116,6 +116,12 @@ fn state(file: &mut Table<'_>, tenant: Option<&str>) -> Option<TenantState> {
 
 fn key(file: &mut Table<'_>) -> Option<Placed<TenantKey>> {
     let found = file.any("key")?;
+    // The server cuts blanks at the end that are too many for the column, without a word.
+    if found.value.as_str().is_some_and(|text| text.ends_with(' ')) {
+        let remedy = "Two keys that differ in these alone could be one tenant to the server.";
+        file.fault(found.place, "\"key\" ends with a blank", remedy);
+        return None;
+    }
     let key = match whole_number(found.value) {
         Some(number) => Some(TenantKey::Integer(number)),
         None => match found.value.as_str() {

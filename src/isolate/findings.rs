@@ -78,9 +78,15 @@ fn of_closed(relation: &Relation, closed: Closed) -> Finding {
     let message = match closed {
         Closed::NoTenantColumn => "it does not have the tenant column that the policy names",
         Closed::NullableTenantColumn => "its tenant column may be NULL",
+        Closed::RowSecurity => "it has row security, whose conditions run on rows of all tenants",
         Closed::SharedParent => "it is shared, but has a part that is not",
         Closed::Unclassified => "it is not classified, so it is closed to tenants",
-        Closed::UnfitTenantColumn => "its tenant column has a type that cannot tell tenants apart",
+        Closed::UnfitTenantColumn => {
+            "its tenant column has a type or collation that cannot tell tenants apart"
+        }
+        Closed::UntrustedIndex => {
+            "an index of it runs functions that are not trusted on rows of all tenants"
+        }
         Closed::Via => "it reaches its tenant through another table, which is not supported yet",
         Closed::Denied | Closed::OutsideGrant | Closed::Sequence | Closed::View => {
             "it is closed to tenants"

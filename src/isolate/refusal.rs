@@ -368,6 +368,10 @@ fn closed_hint(relation: &str, closed: Closed) -> String {
              COLUMN .. SET NOT NULL."
         ),
         Closed::OutsideGrant => OTHER_GRANT.to_owned(),
+        Closed::RowSecurity => format!(
+            "The conditions of its row security run on rows of all tenants: ALTER TABLE {relation} DISABLE ROW \
+             LEVEL SECURITY."
+        ),
         Closed::Sequence => "Use the column's default, or nextval().".to_owned(),
         Closed::SharedParent => {
             "It has a partition or child that is not shared: classify that one first.".to_owned()
@@ -377,7 +381,13 @@ fn closed_hint(relation: &str, closed: Closed) -> String {
              or \"denied\"."
         ),
         Closed::UnfitTenantColumn => {
-            "A tenant column has the type smallint, integer, bigint, uuid, text or varchar."
+            "A tenant column has the type smallint, integer, bigint, uuid, text or varchar, and no collation of \
+             the application's own."
+                .to_owned()
+        }
+        Closed::UntrustedIndex => {
+            "An index of it uses an operator class of the application's own: after a review, name the class's \
+             functions in policy.toml: [functions] trusted = [\"..\"]."
                 .to_owned()
         }
         Closed::Via => "Tables scoped through another one are not supported yet.".to_owned(),

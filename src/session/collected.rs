@@ -158,6 +158,8 @@ fn relation(table: &str, columns: &[(String, Oid)]) -> Relation {
         foreign_keys: Vec::new(),
         triggers: Vec::new(),
         code: Vec::new(),
+        read_code: Vec::new(),
+        row_security: false,
         has_rules: false,
         parents: Vec::new(),
         view: None,

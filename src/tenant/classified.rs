@@ -34,6 +34,8 @@ pub enum Closed {
     NullableTenantColumn,
     /// The grant does not name it.
     OutsideGrant,
+    /// Conditions of row security run on its rows, those of other tenants among them.
+    RowSecurity,
     /// Sequences are reached through their column only.
     Sequence,
     /// It is said to be shared, but has a partition or child that is not.
@@ -42,6 +44,8 @@ pub enum Closed {
     Unclassified,
     /// The tenant column's type cannot tell tenants apart safely.
     UnfitTenantColumn,
+    /// Reading it runs functions that the policy does not trust, through an index's operator class.
+    UntrustedIndex,
     /// `via` is not supported yet.
     Via,
     /// A view has no rows of its own: where it is read, its definition takes its place.
@@ -136,10 +140,11 @@ impl Classified {
             .relations
             .iter()
             .map(|relation| {
-                (
-                    relation.name.clone(),
-                    classify(&catalog, &policy, relation, 0),
-                )
+                let class = match unseen(&catalog, &policy, relation, 0) {
+                    Some(closed) => Class::Refused(closed),
+                    None => classify(&catalog, &policy, relation, 0),
+                };
+                (relation.name.clone(), class)
             })
             .collect();
         let version = catalog.version();
@@ -325,11 +330,7 @@ impl Classified {
 
     /// Whether the policy names exactly this `schema.name(types)`, spaces aside.
     fn trusts_signature(&self, signature: &str) -> bool {
-        let plain = |text: &str| text.replace(' ', "");
-        self.policy
-            .trusted_functions
-            .iter()
-            .any(|entry| plain(entry) == plain(signature))
+        trusts(&self.policy, signature)
     }
 
     /// Why a write to this relation could reach beyond the tenant, or beyond the scope of a grant; the
@@ -573,6 +574,30 @@ fn runs_text(expression: &str) -> Option<String> {
                 .any(|beginning| word.starts_with(beginning))
         })
         .map(str::to_ascii_lowercase)
+}
+
+/// Whether the policy names exactly this `schema.name(types)`, spaces aside.
+fn trusts(policy: &Policy, signature: &str) -> bool {
+    let plain = |text: &str| text.replace(' ', "");
+    policy
+        .trusted_functions
+        .iter()
+        .any(|entry| plain(entry) == plain(signature))
+}
+
+/// What of a relation would run on rows of all tenants while it is read. Its partitions and children are read
+/// with it; the policies of row security are those of the relation that is named.
+fn unseen(catalog: &Catalog, policy: &Policy, relation: &Relation, depth: usize) -> Option<Closed> {
+    if depth == 0 && relation.row_security {
+        return Some(Closed::RowSecurity);
+    }
+    let is_trusted = |function: &String| trusts(policy, function);
+    if depth > PARENTS_MAX || !relation.read_code.iter().all(is_trusted) {
+        return Some(Closed::UntrustedIndex);
+    }
+    catalog
+        .children(&relation.name)
+        .find_map(|child| unseen(catalog, policy, child, depth + 1))
 }
 
 /// A partition of a partition of ...: more levels than this are refused.

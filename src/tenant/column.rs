@@ -4,7 +4,11 @@ use std::collections::BTreeSet;
 
 use super::classified::{Class, Classified, Closed, PARENTS_MAX, Scoped};
 use super::{TablePolicy, TenantType};
-use crate::catalog::{Catalog, Relation, RelationKind, RelationName};
+use crate::catalog::{Catalog, Oid, Relation, RelationKind, RelationName};
+
+/// The first object identifier that is not the system's (PostgreSQL's `FirstNormalObjectId`). The system's
+/// collations are all deterministic: texts are equal if their bytes are.
+const COLLATIONS_OWN: Oid = 16_384;
 
 /// Whether a row may be there in which a column is NULL.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -23,7 +27,8 @@ pub(super) fn by_column(catalog: &Catalog, relation: &Relation, name: &str) -> C
     let Some(column) = relation.column(name) else {
         return Class::Refused(Closed::NoTenantColumn);
     };
-    let Some(column_type) = TenantType::of_column(column.type_oid) else {
+    let column_type = TenantType::of_column(column.type_oid);
+    let Some(column_type) = column_type.filter(|_| column.collation < COLLATIONS_OWN) else {
         return Class::Refused(Closed::UnfitTenantColumn);
     };
     let nulls = nulls(catalog, relation, name, 0);

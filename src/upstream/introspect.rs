@@ -211,7 +211,8 @@ async fn relations(transaction: &Transaction<'_>) -> Result<Vec<Relation>, Intro
         "SELECT x.oid, n.nspname::text, x.relname::text, x.relkind::text, x.reltype, \
          CASE WHEN x.relkind IN ('v', 'm') THEN pg_get_viewdef(x.oid) END, \
          EXISTS (SELECT FROM pg_rewrite r WHERE r.ev_class = x.oid AND r.rulename <> '_RETURN'), \
-         {} FROM pg_class x JOIN pg_namespace n ON n.oid = x.relnamespace WHERE {NOT_SYSTEM}",
+         {}, x.relrowsecurity AND EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = x.oid) \
+         FROM pg_class x JOIN pg_namespace n ON n.oid = x.relnamespace WHERE {NOT_SYSTEM}",
         extension_of("pg_class")
     );
     let mut columns = columns(transaction).await?;
@@ -220,6 +221,7 @@ async fn relations(transaction: &Transaction<'_>) -> Result<Vec<Relation>, Intro
     let mut triggers = triggers(transaction).await?;
     let mut parents = parents(transaction).await?;
     let mut code = code(transaction).await?;
+    let mut read_code = read_code(transaction).await?;
     let mut owners = owners(transaction).await?;
     let rows = transaction.query(&query, &[]).await?;
     rows.iter()
@@ -235,6 +237,8 @@ async fn relations(transaction: &Transaction<'_>) -> Result<Vec<Relation>, Intro
                 foreign_keys: foreign_keys.remove(&oid).unwrap_or_default(),
                 triggers: triggers.remove(&oid).unwrap_or_default(),
                 code: code.remove(&oid).unwrap_or_default(),
+                read_code: read_code.remove(&oid).unwrap_or_default(),
+                row_security: row.try_get(8)?,
                 has_rules: row.try_get(6)?,
                 parents: parents.remove(&oid).unwrap_or_default(),
                 view: definition.map(|definition| View { definition }),
@@ -519,6 +523,21 @@ async fn code(transaction: &Transaction<'_>) -> Result<PerRelation<String>, Intr
            UNION SELECT a.attrelid, c.castfunc FROM pg_cast c JOIN pg_attribute a \
              ON a.atttypid = c.casttarget WHERE c.castfunc <> 0 AND c.castcontext <> 'e') \
          {}",
+        signatures()
+    );
+    per_relation(transaction, &query).await
+}
+
+/// What reading each relation by an index may run on any row.
+async fn read_code(transaction: &Transaction<'_>) -> Result<PerRelation<String>, IntrospectError> {
+    let query = format!(
+        "WITH classes(relation, family) AS ( \
+           SELECT i.indrelid, o.opcfamily FROM pg_index i \
+             CROSS JOIN unnest(i.indclass::oid[]) AS k(class) JOIN pg_opclass o ON o.oid = k.class), \
+         used(relation, function) AS ( \
+           SELECT c.relation, p.amproc::oid FROM classes c JOIN pg_amproc p ON p.amprocfamily = c.family \
+           UNION SELECT c.relation, o.oprcode::oid FROM classes c \
+             JOIN pg_amop a ON a.amopfamily = c.family JOIN pg_operator o ON o.oid = a.amopopr) {}",
         signatures()
     );
     per_relation(transaction, &query).await

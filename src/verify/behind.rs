@@ -100,10 +100,7 @@ impl Proof<'_> {
                 | Kind::AexprOpAny,
             ) => firm(&operation.lexpr),
             Ok(
-                Kind::AexprDistinct
-                | Kind::AexprNotDistinct
-                | Kind::AexprNullif
-                | Kind::Undefined,
+                Kind::AexprDistinct | Kind::AexprNotDistinct | Kind::AexprNullif | Kind::Undefined,
             )
             | Err(_) => false,
         }
@@ -145,11 +142,7 @@ impl Proof<'_> {
         }
     }
 
-    fn any_holds<'n>(
-        &self,
-        nodes: impl IntoIterator<Item = &'n Node>,
-        search: Search<'_>,
-    ) -> bool {
+    fn any_holds<'n>(&self, nodes: impl IntoIterator<Item = &'n Node>, search: Search<'_>) -> bool {
         nodes.into_iter().any(|node| self.holds(node, search))
     }
 
@@ -214,7 +207,11 @@ fn parts(node: &Node) -> Option<Vec<&Node>> {
         NodeEnum::CollateClause(collate) => some([&collate.arg]),
         NodeEnum::FuncCall(call) => {
             let filter = call.agg_filter.as_deref();
-            call.args.iter().chain(&call.agg_order).chain(filter).collect()
+            call.args
+                .iter()
+                .chain(&call.agg_order)
+                .chain(filter)
+                .collect()
         }
         NodeEnum::List(list) => list.items.iter().collect(),
         NodeEnum::MinMaxExpr(choice) => choice.args.iter().collect(),

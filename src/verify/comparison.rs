@@ -7,7 +7,7 @@ use pg_query::Node;
 use super::constants;
 use super::proof::{Proof, path, refuse};
 use super::scope::{Extent, Output};
-use super::silent::{location, loud};
+use super::silent::{self, location, loud};
 use super::types::{self, Columns, OPAQUE, Origin, Size, Typed, Value};
 use crate::catalog::{Oid, TypeKind, oid};
 use crate::isolate::refusal::Reason;
@@ -30,6 +30,9 @@ pub(super) struct Argument<'n> {
     /// Where it is written, for what must be a literal.
     pub(super) node: Option<&'n Node>,
 }
+
+/// Operators on texts that work under every collation.
+const IN_ANY_COLLATION: [&str; 7] = ["<", "<=", "<>", "=", ">", ">=", "||"];
 
 const SILENT: &str = include_str!("silent.tsv");
 
@@ -107,6 +110,12 @@ impl Proof<'_> {
         };
         if self.catalog().operators_named(operator).any(rival) {
             let what = format!("operator {operator} of two schemas");
+            return Err(refuse(Reason::not_silent(what), at));
+        }
+        // What looks into a text is not made for every collation.
+        let is_plain = |value: &Value| !types::is_text(value.oid) || silent::is_plain(value);
+        if !IN_ANY_COLLATION.contains(&operator) && !(is_plain(left) && is_plain(right)) {
+            let what = format!("operator {operator} under this collation");
             return Err(refuse(Reason::not_silent(what), at));
         }
         let arguments = [left, right].map(|value| Argument {

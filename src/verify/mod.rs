@@ -66,6 +66,7 @@ mod session;
 mod shield;
 mod silent;
 mod syntax;
+mod table_function;
 mod targets;
 mod types;
 mod variables;

@@ -469,7 +469,7 @@ impl Proof<'_> {
             return Err(loud("an operator with one operand", node));
         };
         let left = self.silent(left, clause)?;
-        let is_text = types::is_text(left.oid) && PLAIN_COLLATIONS.contains(&left.collation);
+        let is_text = types::is_text(left.oid) && is_plain(&left);
         let is_like = operation.kind == i32::from(pg::AExprKind::AexprLike);
         let is_short = is_like || left.size == Size::Bounded;
         let matched = if !is_text || !self.is_safe_pattern(pattern) {
@@ -522,9 +522,7 @@ impl Proof<'_> {
                 node: Some(argument),
             });
         }
-        let is_plain = |value: &Value| {
-            !types::is_text(value.oid) || PLAIN_COLLATIONS.contains(&value.collation)
-        };
+        let is_plain = |value: &Value| !types::is_text(value.oid) || is_plain(value);
         let called = if arguments.iter().all(|argument| is_plain(&argument.value)) {
             let what = format!("function {name}");
             self.listed_silent(&what, &format!("{name}()"), &arguments, location(node))
@@ -651,6 +649,11 @@ impl Proof<'_> {
         }
         Ok(Value::varying(oid::BOOL))
     }
+}
+
+/// Whether a text's collation is known to be deterministic.
+pub(super) fn is_plain(value: &Value) -> bool {
+    PLAIN_COLLATIONS.contains(&value.collation)
 }
 
 /// AND, OR and NOT of nothing but constants is constant; nobody asks.

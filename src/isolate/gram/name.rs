@@ -34,6 +34,8 @@ impl Rewriter<'_> {
     pub(super) fn function_name(&mut self, call: &pg::FuncCall) -> Rewritten<()> {
         let names = parts(&call.funcname)?;
         let name = match names.as_slice() {
+            // Of several arrays, side by side: only the bare name means it.
+            ["unnest"] if call.args.len() > 1 => return Ok(()),
             [name] => *name,
             // An old spelling of a call that later versions have a word for.
             ["pg_catalog", name] if self.is_json_object(call)? => *name,

@@ -232,7 +232,9 @@ impl Rewriter<'_> {
         Ok(())
     }
 
-    /// `UNNEST(..)` has a form of its own in the tree; as a plain call its name can be qualified.
+    /// `UNNEST(..)` has a form of its own in the tree; as a plain call its name can be qualified. That of
+    /// several arrays, side by side, cannot: only the bare name means it (PostgreSQL's
+    /// `transformRangeFunction`).
     fn unnest(&mut self, factor: &mut TableFactor, scope: &Scope) -> Rewritten<()> {
         let TableFactor::UNNEST {
             alias,
@@ -251,12 +253,14 @@ impl Rewriter<'_> {
         for array in array_exprs.iter_mut() {
             self.expression(array, scope)?;
         }
-        let args = array_exprs
+        let args: Vec<FunctionArg> = array_exprs
             .drain(..)
             .map(|array| FunctionArg::Unnamed(FunctionArgExpr::Expr(array)))
             .collect();
+        let schema = (args.len() < 2).then(|| sql::ident("pg_catalog"));
+        let name = schema.into_iter().chain([sql::ident("unnest")]);
         *factor = TableFactor::Table {
-            name: ObjectName::from(vec![sql::ident("pg_catalog"), sql::ident("unnest")]),
+            name: ObjectName::from(name.collect::<Vec<_>>()),
             alias: alias.take(),
             args: Some(TableFunctionArgs {
                 args,
