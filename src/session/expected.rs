@@ -77,6 +77,8 @@ pub(super) struct ExpectedReplies {
     /// Entries that can be undone, before the last Sync and after it.
     doubtful_before_sync: usize,
     doubtful: usize,
+    /// Whether a Flush of ours stands behind all that is due.
+    flushed: bool,
 }
 
 impl ExpectedReplies {
@@ -99,7 +101,18 @@ impl ExpectedReplies {
             self.doubtful_before_sync += self.doubtful;
             self.doubtful = 0;
         }
+        self.flushed = false;
         self.entries.push_back(Entry { reply, undo });
+    }
+
+    /// Whether the server has been asked to answer what is due, without a Sync.
+    pub(super) fn is_flushed(&self) -> bool {
+        self.flushed
+    }
+
+    /// A Flush was sent.
+    pub(super) fn note_flushed(&mut self) {
+        self.flushed = true;
     }
 
     /// Whether names of statements may still turn out not to exist, because of an error in what was

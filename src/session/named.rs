@@ -193,6 +193,10 @@ impl Session {
             }
             server.out.sync();
             server.expected.push(Reply::Prepared);
+        } else if !server.expected.is_flushed() {
+            // The client may have asked for no answer yet, and none would come.
+            server.out.flush();
+            server.expected.note_flushed();
         }
         Ok(Ahead::Awaited)
     }

@@ -12,7 +12,7 @@ use crate::protocol::backend::{
     shorter_parameter_description,
 };
 use crate::protocol::error_response::{ErrorReport, ServerReport, Visible, visible};
-use crate::protocol::frame::{HEADER_BYTES, Header, SERVER_BYTES_MAX, header};
+use crate::protocol::frame::{HEADER_BYTES, SERVER_BYTES_MAX, header};
 use crate::protocol::frontend::FrontendMessage;
 
 /// What is done with a message's bytes.
@@ -48,6 +48,12 @@ impl Session {
                 if server.passing_bytes > 0 {
                     break Ok(());
                 }
+                if let Some(Reply::Local(_)) = server.expected.front() {
+                    // What was described is complete: our own answer follows it.
+                    self.pass_run(input, &mut run);
+                    self.flush_local();
+                    self.note_answered();
+                }
                 continue;
             }
             let rest = input.get(run..).unwrap_or_default();
@@ -75,7 +81,7 @@ impl Session {
             if rest.len() < whole {
                 break Ok(());
             }
-            self.pass_run(input, &mut run, next);
+            self.pass_run(input, &mut run);
             let message = input.split_to(whole).freeze();
             let body = message.slice(HEADER_BYTES..);
             match self.understand(next.tag, &body) {
@@ -96,7 +102,7 @@ impl Session {
     }
 
     /// What was only counted goes to the client before anything else is written to it.
-    fn pass_run(&mut self, input: &mut BytesMut, run: &mut usize, _next: Header) {
+    fn pass_run(&mut self, input: &mut BytesMut, run: &mut usize) {
         if *run > 0 {
             self.to_client.push(input.split_to(*run).freeze());
             *run = 0;

@@ -522,11 +522,24 @@ async fn code(transaction: &Transaction<'_>) -> Result<PerRelation<String>, Intr
              AND d.refclassid = 'pg_operator'::regclass JOIN pg_operator o ON o.oid = d.refobjid \
            UNION SELECT a.attrelid, c.castfunc FROM pg_cast c JOIN pg_attribute a \
              ON a.atttypid = c.casttarget WHERE c.castfunc <> 0 AND c.castcontext <> 'e') \
-         {}",
+         {} UNION {LOUD_INDEXES} ORDER BY 1, 2",
         signatures()
     );
     per_relation(transaction, &query).await
 }
+
+/// Functions of the system and of intarray that an index calls on entries of all rows when one is added, and
+/// that fail on some: they make double precision of numeric, or find arrays too far apart.
+const LOUD_INDEXES: &str = "SELECT i.indrelid, CASE \
+     WHEN m.amname = 'brin' THEN 'pg_catalog.brin_minmax_multi_distance_numeric(internal, internal)' \
+     WHEN o.opcname = 'gist__int_ops' THEN s.nspname || '.g_int_compress(internal)' \
+     ELSE 'pg_catalog.numrange_subdiff(numeric, numeric)' END \
+   FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid JOIN pg_am m ON m.oid = x.relam \
+   CROSS JOIN unnest(i.indclass::oid[]) WITH ORDINALITY AS k(class, at) \
+   JOIN pg_opclass o ON o.oid = k.class JOIN pg_namespace s ON s.oid = o.opcnamespace \
+   JOIN pg_attribute a ON a.attrelid = i.indexrelid AND a.attnum = k.at \
+   WHERE (m.amname = 'gist' AND (a.atttypid IN (3906, 4532) OR o.opcname = 'gist__int_ops')) \
+     OR (m.amname = 'brin' AND o.opcname = 'numeric_minmax_multi_ops')";
 
 /// What reading each relation by an index may run on any row.
 async fn read_code(transaction: &Transaction<'_>) -> Result<PerRelation<String>, IntrospectError> {
@@ -551,7 +564,7 @@ fn signatures() -> String {
              WITH ORDINALITY AS a(type, at) ORDER BY a.at), ', ') || ')' AS signature \
          FROM used u JOIN pg_proc x ON x.oid = u.function \
          JOIN pg_namespace n ON n.oid = x.pronamespace \
-         WHERE n.nspname <> 'pg_catalog' AND {} IS NULL ORDER BY 1, 2",
+         WHERE n.nspname <> 'pg_catalog' AND {} IS NULL",
         extension_of("pg_proc")
     )
 }

@@ -103,6 +103,32 @@ fn answers() {
             &["1 E:22012 Z:I", "E:26000 Z:I"],
         ),
         (
+            "what needs no server, behind a description",
+            all(&[
+                parse("described", "SELECT 1"),
+                describe_statement("described"),
+                close_statement("described"),
+                sync(),
+                parse("one", "SELECT 1"),
+                describe_statement("one"),
+                parse("two", "SELECT 1"),
+                sync(),
+            ]),
+            &["1 t T 3 Z:I", "1 t T 1 Z:I"],
+        ),
+        (
+            "PREPARE behind a series without Sync",
+            all(&[
+                parse("", "SELECT 1"),
+                bind("", &[]),
+                query("PREPARE first AS SELECT 11"),
+                parse("three", "SELECT 3"),
+                describe_statement("three"),
+                query("SELECT 2; PREPARE second AS SELECT 1"),
+            ]),
+            &["1 2 C Z:I", "1 t T T D C C Z:I"],
+        ),
+        (
             "segments",
             all(&[
                 parse("a", "SELECT 1"),
