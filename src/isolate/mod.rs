@@ -18,6 +18,7 @@ mod mask;
 pub mod refusal;
 pub mod remedy;
 mod rewrite;
+pub mod setting;
 pub mod template;
 
 use std::collections::BTreeSet;
