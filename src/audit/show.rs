@@ -133,7 +133,14 @@ impl Tenants<'_> {
 impl<'a> About<'a> {
     fn of(record: &'a AuditRecord) -> Self {
         match record {
-            AuditRecord::Statement { admin, grant, .. }
+            AuditRecord::Statement {
+                admin, grant: None, ..
+            } => Self::admin(admin, None),
+            AuditRecord::Statement {
+                admin,
+                grant: Some(grant),
+                ..
+            }
             | AuditRecord::GrantTaken { admin, grant } => Self {
                 who: Some(&admin.who),
                 grant: Some(&grant.grant),

@@ -408,9 +408,9 @@ pub enum AuditRecord {
         /// Whose.
         #[serde(flatten)]
         admin: AdminSession,
-        /// Under which grant.
-        #[serde(flatten)]
-        grant: RecordedGrant,
+        /// Under which grant, if under any.
+        #[serde(default, flatten, skip_serializing_if = "Option::is_none")]
+        grant: Option<RecordedGrant>,
         /// The client's text.
         statement: SentText,
         /// The text that the server runs.

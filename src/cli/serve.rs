@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
 use tracing_subscriber::EnvFilter;
 
 use super::{Environment, Outcome, Terminal};
@@ -53,10 +54,21 @@ impl Serve {
         let mut hangup = signal(SignalKind::hangup())?;
         let reloaded = Arc::clone(&registry);
         let reloading = tokio::spawn(async move {
-            while hangup.recv().await.is_some() {
-                // What went wrong is logged there.
-                reloaded.reload().await.ok();
-            }
+            let wanted = Notify::new();
+            let listening = async {
+                while hangup.recv().await.is_some() {
+                    reloaded.end_grants();
+                    wanted.notify_one();
+                }
+            };
+            let reloading = async {
+                loop {
+                    wanted.notified().await;
+                    // What went wrong is logged there.
+                    reloaded.reload().await.ok();
+                }
+            };
+            tokio::join!(listening, reloading)
         });
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;

@@ -10,6 +10,7 @@
 
 mod carrier;
 pub mod copying;
+mod effort;
 mod findings;
 mod gram;
 pub mod kind;
@@ -17,6 +18,7 @@ mod mask;
 pub mod refusal;
 pub mod remedy;
 mod rewrite;
+pub mod setting;
 pub mod template;
 
 use std::collections::BTreeSet;
@@ -64,6 +66,7 @@ pub fn prepare(
     declared_types: &[Oid],
     classified: &Classified,
 ) -> Result<Vec<Prepared>, Refusal> {
+    effort::check(sql)?;
     with_room(sql.len(), || prepare_here(sql, declared_types, classified))
 }
 
@@ -529,6 +532,7 @@ fn as_written(mut refusal: Refusal, original: &str) -> Refusal {
 /// Lets each statement of a Query or Parse message through to a tenant's own database, unrewritten, if
 /// it stays within that database.
 pub fn pass(sql: &[u8], declared_types: &[Oid], reach: Reach) -> Result<Vec<Isolated>, Refusal> {
+    effort::check(sql)?;
     let statements = gate(sql, declared_types.len(), reach)?;
     Ok(statements
         .into_iter()

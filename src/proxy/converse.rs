@@ -9,11 +9,14 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::collect::{CollectError, Collector};
 use super::context::{Context, Counted};
 use super::fan::{Fan, Finished};
-use super::fan_watch::{SERVER_LOST, Sink, Verdict, settle, watch_fan};
+use super::fan_watch::{
+    Preparation, SERVER_LOST, Sink, Verdict, prepare_fan, settle, watch_fan,
+};
 use super::hatch::{Witness, note_refused_tenant, now};
 use super::identity::Actor;
 use super::relay::{Event, poll_relay};
@@ -151,6 +154,7 @@ pub(super) async fn converse(mut conversation: Conversation) -> u64 {
         version: None,
         borrowed: None,
         refused: 0,
+        overdue: None,
         witness: witness(&conversation),
         conversation,
     };
@@ -231,6 +235,19 @@ struct Running {
     refused: u64,
     /// An admin's session is written down.
     witness: Option<Witness>,
+    /// When a server must have answered that was asked to cancel.
+    overdue: Option<Instant>,
+}
+
+/// A server that has not answered this long after it was asked to cancel is given up.
+const CANCELLED_WITHIN: Duration = Duration::from_secs(5);
+
+/// Returns at this moment, if there is one.
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
 }
 
 impl Running {
@@ -245,9 +262,16 @@ impl Running {
                 ));
             }
             let may_end = self.grant_may_end();
+            let cut = self.conversation.session.cut();
+            self.overdue = self.overdue.filter(|_| cut.is_some());
+            let overdue = self.overdue;
             let event = tokio::select! {
                 biased;
                 event = self.relay() => event,
+                () = at(overdue) => {
+                    self.give_up(&cut.unwrap_or_else(|| ErrorReport::fatal("08006", SERVER_LOST)));
+                    continue;
+                }
                 _ = stopped.changed(), if !stopping => {
                     stopping = true;
                     continue;
@@ -269,11 +293,7 @@ impl Running {
                 }
                 Event::ServerGone(error) => {
                     tracing::warn!(%error, "a server connection was lost at work");
-                    self.conversation.registration.rests();
-                    self.borrowed = None;
-                    self.conversation
-                        .session
-                        .lose_server(&ErrorReport::fatal("08006", SERVER_LOST));
+                    self.give_up(&ErrorReport::fatal("08006", SERVER_LOST));
                 }
                 Event::Ended | Event::ClientGone => break,
             }
@@ -290,6 +310,13 @@ impl Running {
             // What still runs would hold its locks until it notices.
             self.conversation.registration.cancel_and_rest().await;
         }
+    }
+
+    /// The server connection is lost, or of no use any more.
+    fn give_up(&mut self, report: &ErrorReport) {
+        self.conversation.registration.rests();
+        self.borrowed = None;
+        self.conversation.session.lose_server(report);
     }
 
     /// Nothing is waited for where no grant can end.
@@ -315,6 +342,7 @@ impl Running {
             ..
         } = &mut self.conversation;
         if session.take_cancel() {
+            self.overdue = Some(Instant::now() + CANCELLED_WITHIN);
             let key = &registration.key;
             context.cancels.cancel(key.process, &key.secret).await;
         }
@@ -337,27 +365,32 @@ impl Running {
         let Actor::Admin { upstream } = self.conversation.route.actor.clone() else {
             return Client::There;
         };
-        let context = Arc::clone(&self.conversation.context);
-        let (mut frames, finished) = match Fan::prepare(&context, &upstream, &request).await {
-            Ok((fan, skipped)) => (skipped, Ok(fan)),
-            Err(error) => (BytesMut::new(), Err(error)),
-        };
-        let session = &mut self.conversation.session;
-        session.pass_fanned(&mut frames);
-        let fan = match finished {
-            Ok(fan) => fan,
-            Err(error) => {
+        // What the session's own server connection does is nothing that could be cancelled.
+        self.conversation.registration.rests();
+        let client = Box::pin(self.ask_each(&upstream, &request)).await;
+        if let Some(borrowed) = &mut self.borrowed {
+            self.conversation.registration.works(borrowed.server());
+        }
+        client
+    }
+
+    async fn ask_each(&mut self, upstream: &str, request: &FanOut) -> Client {
+        let conversation = &mut self.conversation;
+        let prepared = prepare_fan(conversation, &mut self.version, (upstream, request)).await;
+        let session = &mut conversation.session;
+        let fan = match prepared {
+            Preparation::Ready(fan, mut skipped) => {
+                session.pass_fanned(&mut skipped);
+                *fan
+            }
+            Preparation::Gone => return Client::Gone,
+            Preparation::Stopped(error) => {
                 session.fanned_out(0, Err(error));
                 return Client::There;
             }
         };
-        // What the session's own server connection does is nothing that could be cancelled.
-        self.conversation.registration.rests();
         let registrations = fan.registrations();
-        let verdict = Box::pin(self.run_fan(fan, &request)).await;
-        if let Some(borrowed) = &mut self.borrowed {
-            self.conversation.registration.works(borrowed.server());
-        }
+        let verdict = Box::pin(self.run_fan(fan, request)).await;
         if let Verdict::Finished(finished) = verdict {
             let Finished { rows, result } = *finished;
             self.conversation.session.fanned_out(rows, result);

@@ -11,7 +11,7 @@ use super::fan::{Fan, Finished};
 use super::relay::flush;
 use crate::catalog::Oid;
 use crate::protocol::error_response::ErrorReport;
-use crate::session::{FanError, FanOut};
+use crate::session::{FanError, FanOut, Session};
 
 /// What became of a statement for many tenants.
 pub(super) enum Verdict {
@@ -41,14 +41,22 @@ impl Sink<'_> {
 /// What the client is told when its server connection is gone.
 pub(super) const SERVER_LOST: &str = "the connection to the database server was lost";
 
-/// Passes on what the parts answer, until they have ended, or must.
-pub(super) async fn watch_fan(
+/// What became of getting a statement for many tenants ready.
+pub(super) enum Preparation {
+    /// The client has left.
+    Gone,
+    /// It can be run; and what is to be said of those who are left out.
+    Ready(Box<Fan>, BytesMut),
+    /// It cannot be run.
+    Stopped(FanError),
+}
+
+/// Gets the parts ready, which asks each tenant's database, unless it must end before.
+pub(super) async fn prepare_fan(
     conversation: &mut Conversation,
     version: &mut Option<u64>,
-    fan: Fan,
-    (request, sink): (&FanOut, &mut Sink<'_>),
-) -> Verdict {
-    let grant = request.leave.grant.name.as_str();
+    (upstream, request): (&str, &FanOut),
+) -> Preparation {
     let Conversation {
         client,
         session,
@@ -57,8 +65,57 @@ pub(super) async fn watch_fan(
         registration,
         ..
     } = conversation;
-    let stopped =
-        |message: &str| Verdict::Stopped(ErrorReport::error("57014", message.to_owned()).into());
+    let mut preparing = pin!(Fan::prepare(context, upstream, request));
+    let mut cancelled = pin!(registration.is_cancelled_in_queue());
+    loop {
+        // Whatever changes from here on is told.
+        let may_end = grant_may_end(session.grant_ends_at(), context.registry.changes());
+        follow(context, route, version, session);
+        if let Some(error) = ended(session, request) {
+            return Preparation::Stopped(error);
+        }
+        tokio::select! {
+            biased;
+            prepared = &mut preparing => return match prepared {
+                Ok((fan, skipped)) => Preparation::Ready(Box::new(fan), skipped),
+                Err(error) => Preparation::Stopped(error),
+            },
+            () = leaves(client) => return Preparation::Gone,
+            () = &mut cancelled => return Preparation::Stopped(stopped(CANCELLED)),
+            () = may_end => {}
+        }
+    }
+}
+
+/// What the client is told whose statement was cancelled, as by PostgreSQL.
+const CANCELLED: &str = "canceling statement due to user request";
+
+fn stopped(message: &str) -> FanError {
+    ErrorReport::error("57014", message.to_owned()).into()
+}
+
+/// Why a statement must end whose grant is no longer in force.
+fn ended(session: &Session, request: &FanOut) -> Option<FanError> {
+    let grant = request.leave.grant.name.as_str();
+    (session.grant() != Some(grant))
+        .then(|| stopped(&format!("grant \"{grant}\" has ended [TN6007]")))
+}
+
+/// Passes on what the parts answer, until they have ended, or must.
+pub(super) async fn watch_fan(
+    conversation: &mut Conversation,
+    version: &mut Option<u64>,
+    fan: Fan,
+    (request, sink): (&FanOut, &mut Sink<'_>),
+) -> Verdict {
+    let Conversation {
+        client,
+        session,
+        route,
+        context,
+        registration,
+        ..
+    } = conversation;
     let (frames_out, mut frames_in) = mpsc::channel::<BytesMut>(1);
     let mut running = pin!(fan.run(frames_out));
     let mut cancelled = pin!(registration.is_cancelled_in_queue());
@@ -66,8 +123,8 @@ pub(super) async fn watch_fan(
         // Whatever changes from here on is told.
         let may_end = grant_may_end(session.grant_ends_at(), context.registry.changes());
         follow(context, route, version, session);
-        if session.grant() != Some(grant) {
-            return stopped(&format!("grant \"{grant}\" has ended [TN6007]"));
+        if let Some(error) = ended(session, request) {
+            return Verdict::Stopped(error);
         }
         let (frames, finished) = tokio::select! {
             biased;
@@ -80,7 +137,7 @@ pub(super) async fn watch_fan(
                 (frames, Some(finished))
             }
             () = leaves(client) => return Verdict::Gone,
-            () = &mut cancelled => return stopped("canceling statement due to user request"),
+            () = &mut cancelled => return Verdict::Stopped(stopped(CANCELLED)),
             () = may_end => continue,
         };
         match sink.take(frames).await {

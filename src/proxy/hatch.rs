@@ -8,7 +8,7 @@ use crate::bypass::{
     AdminSession, AuditRecord, GrantEnd, Names, RecordedGrant, RecordedScope, Timestamp, shape,
 };
 use crate::catalog::Catalog;
-use crate::config::Isolation;
+use crate::config::{Audit, Isolation};
 use crate::protocol::error_response::ErrorReport;
 use crate::registry::{Registry, SharedTables, Snapshot};
 use crate::session::{
@@ -107,6 +107,22 @@ pub(super) async fn record_changes(registry: Arc<Registry>, sink: AuditSink) {
             append(&sink, &record).await;
         }
         before = present;
+    }
+}
+
+/// Says so when the files ask for another log than the one that was opened at the start: a chain goes on in one
+/// place until its process ends.
+pub(super) async fn watch_settings(registry: Arc<Registry>, opened: Option<Audit>) {
+    let mut versions = registry.changes();
+    let mut known = opened.clone();
+    while versions.changed().await.is_ok() {
+        let audit = registry.snapshot().config().audit.clone();
+        if audit != known && audit != opened {
+            tracing::warn!(
+                "[audit] in tenantry.toml has changed: the log goes on as before until the next start"
+            );
+        }
+        known = audit;
     }
 }
 
@@ -287,14 +303,16 @@ impl Witness {
     }
 }
 
-fn recorded(intent: &Intent) -> RecordedGrant {
-    recorded_grant(&intent.leave, intent.tenant.as_ref())
+fn recorded(intent: &Intent) -> Option<RecordedGrant> {
+    let leave = intent.leave.as_ref()?;
+    Some(recorded_grant(leave, intent.tenant.as_ref()))
 }
 
 fn tenants(intent: &Intent) -> Names {
-    match &intent.tenant {
-        Some(tenant) => Names::Listed(vec![tenant.to_string()]),
-        None => tenant_names(&intent.leave.grant.tenants),
+    match (&intent.tenant, &intent.leave) {
+        (Some(tenant), _) => Names::Listed(vec![tenant.to_string()]),
+        (None, Some(leave)) => tenant_names(&leave.grant.tenants),
+        (None, None) => Names::Listed(Vec::new()),
     }
 }
 

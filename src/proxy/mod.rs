@@ -80,7 +80,9 @@ pub async fn serve(
     if listeners.is_empty() {
         return Err(ServeError::NoAddress);
     }
+    let opened = registry.snapshot().config().audit.clone();
     let context = Arc::new(Context::new(Arc::clone(&registry)));
+    let watching = tokio::spawn(hatch::watch_settings(Arc::clone(&registry), opened));
     let (stopping, stopped) = watch::channel(false);
     let mut accepting = JoinSet::new();
     for listener in listeners {
@@ -95,6 +97,7 @@ pub async fn serve(
     stop.await;
     tracing::info!("stopping");
     healing.abort();
+    watching.abort();
     // Nobody listens any more, so nobody is counted after this.
     accepting.shutdown().await;
     stopping.send_replace(true);

@@ -17,6 +17,9 @@ use crate::upstream::Server;
 const CLIENT_READ_BYTES: usize = 8 * 1024;
 const SERVER_READ_BYTES: usize = 32 * 1024;
 
+/// What is up to this long is looked at in a few milliseconds.
+const LONG_BYTES: usize = 16 * 1024;
+
 /// Why the relay pauses.
 #[derive(Debug)]
 pub(super) enum Event {
@@ -55,7 +58,7 @@ pub(super) fn poll_relay(
         if session.ending().is_none() {
             let before = (client.input.len(), session.wants_client_bytes());
             refresh(session);
-            session.on_client(&mut client.input);
+            read_client(session, &mut client.input);
             progress |= (client.input.len(), session.wants_client_bytes()) != before;
         }
         if session.wants_the_hatch() || session.has_refusals() {
@@ -99,6 +102,15 @@ pub(super) fn poll_relay(
         if !progress {
             return Poll::Pending;
         }
+    }
+}
+
+/// Long messages may hold statements that take a while to look at: other clients do not wait for that.
+fn read_client(session: &mut Session, input: &mut BytesMut) {
+    if input.len().max(session.held_bytes()) > LONG_BYTES {
+        tokio::task::block_in_place(|| session.on_client(input));
+    } else {
+        session.on_client(input);
     }
 }
 

@@ -65,6 +65,8 @@ pub struct Registry {
     changes: watch::Sender<u64>,
     /// Held while a new state is made, so that two do not overtake each other.
     changing: Mutex<()>,
+    /// Held while a state is put in place of the one before: never for long.
+    publishing: parking_lot::Mutex<()>,
 }
 
 impl Registry {
@@ -97,6 +99,7 @@ impl Registry {
             current: ArcSwap::from_pointee(snapshot),
             changes: watch::Sender::new(1),
             changing: Mutex::new(()),
+            publishing: parking_lot::Mutex::default(),
         })
     }
 
@@ -110,10 +113,17 @@ impl Registry {
         self.changes.subscribe()
     }
 
-    fn publish(&self, snapshot: Arc<Snapshot>) {
-        let version = snapshot.version();
-        self.current.store(snapshot);
-        self.changes.send_replace(version);
+    /// Puts a state in place of the present one, which `make` is told.
+    fn publish(&self, make: impl FnOnce(&Snapshot) -> Option<Snapshot>) -> Arc<Snapshot> {
+        let _alone = self.publishing.lock();
+        let present = self.current.load_full();
+        let Some(new) = make(&present) else {
+            return present;
+        };
+        let new = Arc::new(new);
+        self.current.store(Arc::clone(&new));
+        self.changes.send_replace(new.version());
+        new
     }
 
     /// Reads the directory and the databases again, and puts the new state in place of the old one
@@ -138,16 +148,25 @@ impl Registry {
     }
 
     async fn try_reload(&self) -> Result<Arc<Snapshot>, ReloadError> {
+        // What lets less through waits neither for another file to be mended nor for a server to answer.
+        self.end_grants();
         let _alone = self.changing.lock().await;
-        let old = self.current.load_full();
         let revision = Revision::of(&self.directory);
         let config = config::load(&self.directory, MissingSecret::Fault);
-        // What lets less through waits neither for another file to be mended nor for a server to answer.
-        self.end_grants(&old, &Written::of(&config));
         let old = self.current.load_full();
         let new = self.make(&old, config, revision).await?;
-        self.publish(Arc::clone(&new));
-        Ok(new)
+        Ok(self.publish(|present| {
+            // While the databases were looked at, more grants may have been taken back.
+            let written = self.written();
+            let mut config = new.config().clone();
+            config.grants.retain(|_, grant| !written.takes_back(grant));
+            Some(new.with(config, present.version() + 1))
+        }))
+    }
+
+    /// The grants as the files have them now.
+    fn written(&self) -> Written {
+        Written::of(&config::load(&self.directory, MissingSecret::Fault))
     }
 
     /// Puts the files and the databases together, if nothing is wrong with them.
@@ -156,7 +175,7 @@ impl Registry {
         old: &Snapshot,
         config: Config,
         revision: Revision,
-    ) -> Result<Arc<Snapshot>, ReloadError> {
+    ) -> Result<Snapshot, ReloadError> {
         if has_wrong(&config.faults) {
             return Err(ReloadError::Rejected(Rejected {
                 faults: config.faults,
@@ -180,31 +199,25 @@ impl Registry {
                 faults: new.config().faults.clone(),
             }));
         }
-        Ok(Arc::new(new))
+        Ok(new)
     }
 
-    /// Leaves everything as it is, but for the grants that were taken back.
-    fn end_grants(&self, old: &Snapshot, written: &Written) {
-        let mut config = old.config().clone();
-        config.grants.retain(|_, grant| !written.takes_back(grant));
-        let ended: Vec<String> = old
-            .config()
-            .grants
-            .keys()
-            .filter(|name| !config.grants.contains_key(*name))
-            .cloned()
-            .collect();
-        if ended.is_empty() {
-            return;
-        }
-        tracing::warn!("grants taken back: {}", ended.join(", "));
-        let new = Snapshot::new(
-            config,
-            old.shared().clone(),
-            old.revision().clone(),
-            old.version() + 1,
-        );
-        self.publish(Arc::new(new));
+    /// Leaves everything as it is, but for the grants that the files take back. It waits for no server, and
+    /// for no reload that does.
+    pub fn end_grants(&self) {
+        self.publish(|present| {
+            let written = self.written();
+            let mut config = present.config().clone();
+            config.grants.retain(|_, grant| !written.takes_back(grant));
+            let is_ended = |name: &&String| !config.grants.contains_key(*name);
+            let ended = present.config().grants.keys().filter(is_ended);
+            let ended: Vec<&str> = ended.map(String::as_str).collect();
+            if ended.is_empty() {
+                return None;
+            }
+            tracing::warn!("grants taken back: {}", ended.join(", "));
+            Some(present.with(config, present.version() + 1))
+        });
     }
 
     /// Asks the servers that were down, again and again, until the future is dropped.
@@ -250,14 +263,15 @@ impl Registry {
             shared.insert(name.clone(), tables);
         }
         if changed {
-            let new = Snapshot::new(
-                old.config().clone(),
-                shared,
-                old.revision().clone(),
-                old.version() + 1,
-            );
+            let new = self.publish(|present| {
+                Some(Snapshot::new(
+                    present.config().clone(),
+                    shared,
+                    present.revision().clone(),
+                    present.version() + 1,
+                ))
+            });
             new.log();
-            self.publish(Arc::new(new));
         }
         all_up
     }

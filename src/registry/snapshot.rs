@@ -94,6 +94,16 @@ impl Snapshot {
         }
     }
 
+    /// The same with other files, which have been checked.
+    pub(super) fn with(&self, config: Config, version: u64) -> Self {
+        Self::new(
+            config,
+            self.shared.clone(),
+            self.revision.clone(),
+            version,
+        )
+    }
+
     /// What the files held.
     pub fn revision(&self) -> &Revision {
         &self.revision

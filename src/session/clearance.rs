@@ -301,7 +301,7 @@ impl Session {
         ))
     }
 
-    /// What the log must hold before the message is sent; nothing if no grant is in force or taken.
+    /// What the log must hold before the message is sent.
     fn intent_of(&self, message: &FrontendMessage, plan: &Plan) -> Option<Intent> {
         let hatch = self.hatch.as_ref()?;
         let taken = match own_variable(plan) {
@@ -310,7 +310,7 @@ impl Session {
             }) if variable == BYPASS => hatch.rules.leaves.get(value),
             Some(_) | None => None,
         };
-        let leave = taken.or_else(|| hatch.leave()).or(hatch.used.as_ref())?;
+        let leave = taken.or_else(|| hatch.leave()).or(hatch.used.as_ref());
         let tenant = match &hatch.in_force {
             InForce::Grant(_, Ok(bound)) => bound.tenant.clone(),
             InForce::Grant(_, Err(_)) | InForce::Nothing => None,
@@ -325,7 +325,7 @@ impl Session {
             .map(|statement| parse_text(&statement.admitted))
             .collect();
         Some(Intent {
-            leave: Arc::clone(leave),
+            leave: leave.cloned(),
             tenant,
             statement: self.text_of(message),
             sent: sent.join(";\n"),

@@ -510,6 +510,13 @@ impl Session {
             if let Some(plan) = &plan {
                 note_settings(server, plan);
             }
+            // One row is all that `set_config` gives; a portal that is only suspended would not say that it
+            // has set something.
+            let rows_max = if effect.changes_variables() {
+                0
+            } else {
+                rows_max
+            };
             server.out.execute(portal, rows_max);
             server.expected.push_undoable(Reply::Execute(effect), undo);
         }
@@ -561,7 +568,7 @@ fn note_use<'a>(server: &mut Attached, effects: impl IntoIterator<Item = &'a Eff
             server.stage = Stage::Pinned;
             server.condition = Condition::Broken;
         }
-        if *effect == Effect::Clear {
+        if matches!(effect, Effect::Clear | Effect::Deallocate(None)) {
             server.clearing = Clearing::Sent;
         }
         let leaves_more = matches!(effect, Effect::Hold(_));

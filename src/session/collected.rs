@@ -125,6 +125,8 @@ impl Session {
             .take()
             .filter(|collected| Arc::ptr_eq(&collected.leave, &leave));
         let mut tables = before.map(|before| before.tables).unwrap_or_default();
+        // One of that name has gone with DISCARD TEMP: the server would not have made another.
+        tables.retain(|known| known.name.name != table);
         tables.push(relation(table, columns));
         hatch.collected = leave.over(&tables).map(|admission| Collected {
             leave,

@@ -21,10 +21,6 @@ impl HeldCursors {
     }
 
     /// A statement has completed with this command tag.
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "what else a statement does is not about cursors"
-    )]
     pub(super) fn completed(&mut self, effect: &Effect, tag: &[u8]) {
         match effect {
             Effect::Hold(name) => {
@@ -40,7 +36,22 @@ impl HeldCursors {
             }
             Effect::Chain | Effect::Commit if tag.starts_with(b"COMMIT") => self.committed(),
             Effect::Chain | Effect::Commit | Effect::Rollback => self.rolled_back(),
-            _ => {}
+            Effect::Begin
+            | Effect::CopyIn(_)
+            | Effect::Custom(_)
+            | Effect::Deallocate(_)
+            | Effect::None
+            | Effect::Pin
+            | Effect::Prepare(_)
+            | Effect::Release(_)
+            | Effect::Reset(_)
+            | Effect::ResetAll
+            | Effect::RollbackTo(_)
+            | Effect::Savepoint(_)
+            | Effect::Set(..)
+            | Effect::SetAll(_)
+            | Effect::SetLocal(..)
+            | Effect::Truncate => {}
         }
     }
 

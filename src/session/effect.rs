@@ -77,6 +77,9 @@ impl Effect {
             Kind::ClearsSession => Self::Clear,
             Kind::Pins => Self::Pin,
             Kind::Reset { variable } => Self::Reset(variable.clone()),
+            Kind::Set { variable, .. } if OF_THE_TRANSACTION.contains(&variable.as_str()) => {
+                Self::None
+            }
             Kind::Set {
                 scope: SetScope::Local,
                 variable,
@@ -202,6 +205,13 @@ impl Effect {
         }
     }
 }
+
+/// Variables that end with the transaction, however they are set.
+const OF_THE_TRANSACTION: [&str; 3] = [
+    "transaction_deferrable",
+    "transaction_isolation",
+    "transaction_read_only",
+];
 
 /// The name at the end of SAVEPOINT, RELEASE and ROLLBACK TO, folded as PostgreSQL folds it.
 fn savepoint_name(text: &str) -> String {

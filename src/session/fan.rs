@@ -491,7 +491,7 @@ impl Session {
             into: collect.map(|collect| collect.table),
         }));
         hatch.ticket = Ticket::Wanted(Box::new(Intent {
-            leave: Arc::clone(leave),
+            leave: Some(Arc::clone(leave)),
             tenant,
             statement: kept.sql.clone(),
             sent,

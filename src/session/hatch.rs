@@ -31,7 +31,7 @@ use crate::catalog::Oid;
 use crate::isolate::refusal::{Reason, Refusal};
 use crate::isolate::{Kind, SetScope};
 use crate::protocol::backend::TransactionStatus;
-use crate::protocol::error_response::ErrorReport;
+use crate::protocol::error_response::{ErrorReport, Severity};
 
 /// Names the grant that is taken.
 pub(super) const BYPASS: &str = "tenantry.bypass";
@@ -458,6 +458,16 @@ impl Session {
         self.hatch.as_ref().is_some_and(|hatch| {
             !hatch.events.is_empty() || hatch.cancel || matches!(hatch.ticket, Ticket::Wanted(_))
         }) || self.fan_out().is_some()
+    }
+
+    /// What the client is told in place of the rest of the present answer, and with what its connection ends if
+    /// that rest never comes.
+    pub fn cut(&self) -> Option<ErrorReport> {
+        let cut = self.hatch.as_ref()?.running.as_ref()?.cut.clone()?;
+        Some(ErrorReport {
+            severity: Severity::Fatal,
+            ..cut
+        })
     }
 
     /// The name of the grant in force.

@@ -251,6 +251,25 @@ impl Session {
             .is_some_and(|server| server.stage == Stage::Finished)
     }
 
+    /// How long the message is that waits.
+    pub fn held_bytes(&self) -> usize {
+        match &self.held {
+            Some(FrontendMessage::Parse { sql, .. } | FrontendMessage::Query(sql)) => sql.len(),
+            Some(
+                FrontendMessage::Bind(_)
+                | FrontendMessage::Close(..)
+                | FrontendMessage::Copy
+                | FrontendMessage::Describe(..)
+                | FrontendMessage::Execute { .. }
+                | FrontendMessage::Flush
+                | FrontendMessage::FunctionCall
+                | FrontendMessage::Sync
+                | FrontendMessage::Terminate,
+            )
+            | None => 0,
+        }
+    }
+
     /// Whether bytes of the client are wanted: nothing is held back, and there is room.
     pub fn wants_client_bytes(&self) -> bool {
         let is_open = self.gate() != Gate::Closed;

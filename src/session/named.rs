@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::admission::{Constants, Plan, copying};
+use super::admission::{Constants, Plan, Rules, copying};
 use super::clearance::Clearance;
 use super::client::{Failure, refusal_report, shown};
 use super::effect::Effect;
@@ -55,9 +55,10 @@ impl Session {
         }
         let mut names = Names::default();
         let each = plan.statements.iter();
-        let found: Vec<Option<Arc<ClientStatement>>> = each
+        let found: Result<Vec<Option<Arc<ClientStatement>>>, Failure> = each
             .map(|statement| self.named_by(statement, &mut names))
-            .collect::<Result<_, Failure>>()?;
+            .collect();
+        let found = found.map_err(|failure| self.in_this_block(plan, failure))?;
         if found.iter().flatten().count() > NAMED_MAX {
             return Err(ErrorReport::error(
                 "54000",
@@ -67,7 +68,23 @@ impl Session {
         Ok(found)
     }
 
-    #[expect(clippy::wildcard_enum_match_arm, reason = "other statements name none")]
+    /// In a block that has failed nothing is looked for any more.
+    fn in_this_block(&self, plan: &Plan, failure: Failure) -> Failure {
+        let first = plan.statements.first().map(|statement| &statement.kind);
+        if self.variables.has_failed() && !matches!(first, Some(Kind::Transaction(_))) {
+            let message = "current transaction is aborted, commands ignored until end of transaction block";
+            return ErrorReport::error("25P02", message);
+        }
+        failure
+    }
+
+    /// Whether what PREPARE makes is on the server, under the client's own name, and not among
+    /// `statements`.
+    pub(super) fn prepares_on_the_server(&self) -> bool {
+        let rules = self.admission.as_ref().map(|admission| admission.rules());
+        matches!(rules, Some(Rules::Own(_)))
+    }
+
     fn named_by<'p>(
         &self,
         statement: &'p Isolated,
@@ -102,11 +119,27 @@ impl Session {
                 Ok(None)
             }
             Kind::Deallocate(Some(name)) => {
-                self.find(name, names).ok_or_else(|| unknown(name))?;
+                let found = self.find(name, names);
+                if found.is_none() && !self.prepares_on_the_server() {
+                    return Err(unknown(name));
+                }
                 names.changed.insert(name, None);
-                Ok(None)
+                Ok(found)
             }
-            _ => Ok(None),
+            Kind::Characteristics(_)
+            | Kind::ClearsSession
+            | Kind::CloseCursor(_)
+            | Kind::Cursor
+            | Kind::Data
+            | Kind::Hold(_)
+            | Kind::Pins
+            | Kind::Reset { .. }
+            | Kind::ResetAll
+            | Kind::Set { .. }
+            | Kind::SetTransaction
+            | Kind::Show { .. }
+            | Kind::Transaction(_)
+            | Kind::Truncate => Ok(None),
         }
     }
 
@@ -170,8 +203,10 @@ impl Session {
             return Ok(Ahead::Ready);
         };
         let mut missing = Vec::new();
-        for statement in needed.into_iter().flatten() {
-            let plan = Arc::clone(&statement.plan);
+        let each = plan.statements.iter().zip(needed);
+        let each = each.filter(|(statement, _)| !matches!(statement.kind, Kind::Deallocate(_)));
+        for named in each.filter_map(|(_, named)| named) {
+            let plan = Arc::clone(&named.plan);
             let is_current = plan.constants == Constants::Fixed || server.fresh.contains(&plan.id);
             if !(server.state.prepared.touch(plan.id) && is_current) {
                 missing.push(plan);
@@ -201,12 +236,13 @@ impl Session {
         Ok(Ahead::Awaited)
     }
 
-    /// Where a statement is an EXECUTE, makes it the server's unnamed one.
+    /// Where a statement is an EXECUTE, or forgets what only Tenantry knows, makes it the server's unnamed one.
     pub(super) fn parse_executing(&mut self, statement: &ClientStatement) -> Result<bool, Failure> {
         let [isolated] = statement.plan.statements.as_slice() else {
             return Ok(false);
         };
-        if !matches!(isolated.kind, Kind::Execute { .. }) {
+        let is_execute = matches!(isolated.kind, Kind::Execute { .. });
+        if !is_execute && !matches!(isolated.kind, Kind::Deallocate(Some(_))) {
             return Ok(false);
         }
         let named = self.named(&statement.plan)?;
@@ -221,7 +257,9 @@ impl Session {
         let Some(server) = &mut self.server else {
             return Ok(false);
         };
-        prepare(server, (&named.plan, &prepared), Asker::Proxy, None);
+        if is_execute {
+            prepare(server, (&named.plan, &prepared), Asker::Proxy, None);
+        }
         server.out.parse_unnamed(&text);
         server.expected.push(Reply::Parse {
             asker: Asker::Proxy,
@@ -263,10 +301,6 @@ impl Session {
     }
 
     /// A statement that changes names has been run.
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "nothing else changes them here"
-    )]
     pub(super) fn note_names(&mut self, effect: &Effect) {
         match effect {
             Effect::Deallocate(None) => self.statements.clear(),
@@ -280,7 +314,27 @@ impl Session {
                     self.statements.insert(name, Arc::new(made));
                 }
             }
-            _ => {}
+            Effect::Begin
+            | Effect::Chain
+            // It clears more than names.
+            | Effect::Clear
+            | Effect::CloseCursor(_)
+            | Effect::Commit
+            | Effect::CopyIn(_)
+            | Effect::Custom(_)
+            | Effect::Hold(_)
+            | Effect::None
+            | Effect::Pin
+            | Effect::Release(_)
+            | Effect::Reset(_)
+            | Effect::ResetAll
+            | Effect::Rollback
+            | Effect::RollbackTo(_)
+            | Effect::Savepoint(_)
+            | Effect::Set(..)
+            | Effect::SetAll(_)
+            | Effect::SetLocal(..)
+            | Effect::Truncate => {}
         }
     }
 }

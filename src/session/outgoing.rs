@@ -13,6 +13,7 @@ use super::housekeeping::Housekeeping;
 use super::statements::ClientStatement;
 use crate::admitted::Admitted;
 use crate::isolate::refusal::Refusal;
+use crate::isolate::kind::NOTHING;
 use crate::isolate::{Isolated, Kind};
 use crate::protocol::backend::{empty, message, put_string};
 use crate::protocol::frame::HEADER_BYTES;
@@ -337,7 +338,8 @@ pub(super) fn text_to_prepare<'p>(
     }))
 }
 
-/// The text of a statement that executes a prepared one; none for any other.
+/// The text of a statement that executes a prepared one, or nothing in place of one that forgets it; none for any
+/// other.
 pub(super) fn executing(
     statement: &Isolated,
     named: Option<&ClientStatement>,
@@ -351,6 +353,7 @@ pub(super) fn executing(
                 .executing(&plan.id.name(), plan.tenant_parameters(), key)
                 .map(Some)
         }
+        (Kind::Deallocate(Some(_)), _, Some(_)) => Ok(Some(NOTHING.to_owned())),
         _ => Ok(None),
     }
 }

@@ -12,8 +12,8 @@ use crate::tenant::TenantId;
 /// A statement of an admin that is about to be sent. It must be on disk before.
 #[derive(Clone, Debug)]
 pub struct Intent {
-    /// The grant in force, or the one that the statement takes.
-    pub leave: Arc<Leave>,
+    /// The grant in force, or the one that the statement takes; none for what an admin may do without.
+    pub leave: Option<Arc<Leave>>,
     /// The one tenant that the admin is bound to.
     pub tenant: Option<TenantId>,
     /// The text, as the client sent it.

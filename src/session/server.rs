@@ -6,6 +6,7 @@ use super::effect::Effect;
 use super::expected::{Asker, Reply, Undo, undo_prepared};
 use super::{Clearing, Condition, Session, Stage};
 use crate::bypass::GrantEnd;
+use crate::isolate::template::OUT_OF_SCOPE;
 use crate::protocol::Violation;
 use crate::protocol::backend::{
     TransactionStatus, command_complete, is_readable, read_parameter_status,
@@ -261,14 +262,17 @@ impl Session {
 
     /// Takes note of what a statement leaves on the server connection, or takes away.
     fn note_left(&mut self, effect: &Effect, tag: &[u8]) {
+        let forgets = *effect == Effect::Deallocate(None) && self.prepares_on_the_server();
         let Some(server) = &mut self.server else {
             return;
         };
         server.held.completed(effect, tag);
-        if *effect == Effect::Clear {
-            // What was prepared is gone with the rest.
+        if *effect == Effect::Clear || forgets {
+            // What was prepared is gone, with the rest or by itself.
             server.state.prepared = super::statements::Prepared::default();
             server.fresh.clear();
+        }
+        if *effect == Effect::Clear {
             server.stage = Stage::Working;
             self.statements.clear();
         }
@@ -372,8 +376,12 @@ impl Session {
             Some(Reply::Parse { instead, .. } | Reply::Query { instead, .. }) => instead.is_some(),
             Some(_) | None => false,
         };
+        let sqlstate = match &self.hatch {
+            Some(_) if is_of_another_tenant(&report) => OUT_OF_SCOPE_SQLSTATE,
+            Some(_) | None => report.text(b'C').unwrap_or_default(),
+        };
         if let (Some(hatch), false) = (&mut self.hatch, is_ours) {
-            hatch.note_error(report.text(b'C').unwrap_or_default());
+            hatch.note_error(sqlstate);
         }
         if report.is_fatal() {
             server.condition = Condition::Broken;
@@ -435,6 +443,9 @@ impl Session {
         match (instead, cut) {
             (Some(error), _) => self.to_client.push(error),
             (None, Some(cut)) => cut.write(self.to_client.buffer()),
+            (None, None) if self.hatch.is_some() && is_of_another_tenant(report) => {
+                ErrorReport::error(OUT_OF_SCOPE_SQLSTATE, OUT_OF_SCOPE).write(self.to_client.buffer());
+            }
             (None, None) => report.write(b'E', visible, self.to_client.buffer()),
         }
     }
@@ -555,6 +566,19 @@ fn ends_grant(effect: &Effect) -> GrantEnd {
 /// Messages of which the header is enough: rows, their description, COPY data.
 fn is_passed_unread(tag: u8) -> bool {
     matches!(tag, b'D' | b'T' | b'n' | b'H' | b'c' | b'd')
+}
+
+/// What an admin is told of a new row outside of the grant: insufficient privilege, as where it is seen before
+/// anything is sent.
+const OUT_OF_SCOPE_SQLSTATE: &str = "42501";
+
+/// Whether the server refused a new row for its tenant: it cannot make a value of the text that stands in
+/// place of the tenant's.
+fn is_of_another_tenant(report: &ServerReport<'_>) -> bool {
+    report.text(b'C') == Some("22P02")
+        && report
+            .text(b'M')
+            .is_some_and(|message| message.contains(OUT_OF_SCOPE))
 }
 
 /// Whether a prepared statement on this connection is not what it was.

@@ -26,6 +26,22 @@ impl Lexeme {
         }
     }
 
+    /// Whether it is a literal, a word or a name, in which characters of operators mean nothing.
+    pub fn holds_any_character(&self) -> bool {
+        matches!(
+            self.token,
+            Token::Word(_)
+                | Token::Number(..)
+                | Token::SingleQuotedString(_)
+                | Token::DollarQuotedString(_)
+                | Token::EscapedStringLiteral(_)
+                | Token::UnicodeStringLiteral(_)
+                | Token::NationalStringLiteral(_)
+                | Token::SingleQuotedByteStringLiteral(_)
+                | Token::HexStringLiteral(_)
+        )
+    }
+
     /// The folded name, if the token is a word or a quoted identifier.
     pub fn name(&self) -> Option<String> {
         let Token::Word(word) = &self.token else {
@@ -130,22 +146,19 @@ pub(super) fn lexemes(text: &str) -> Result<Lexemes, ReadError> {
         }
         let start = cursor.byte_at(span.start);
         let end = cursor.byte_at(span.end);
-        if holds_comment(&token, text.get(start..end).unwrap_or_default()) {
-            return Err(ReadError::GluedOperator { position: start });
-        }
         let lexeme = Lexeme {
             token,
             start,
             end,
             span,
         };
-        if let Some(merged) = lexemes
-            .last()
-            .and_then(|before| continued(before, &lexeme, text))
-        {
-            lexemes.pop();
-            lexemes.push(merged);
-        } else {
+        if holds_comment(&lexeme, text.get(start..end).unwrap_or_default()) {
+            return Err(ReadError::GluedOperator { position: start });
+        }
+        let is_continued = lexemes
+            .last_mut()
+            .is_some_and(|before| continue_with(before, &lexeme, text));
+        if !is_continued {
             lexemes.push(lexeme);
         }
     }
@@ -154,40 +167,26 @@ pub(super) fn lexemes(text: &str) -> Result<Lexemes, ReadError> {
 
 /// Two string literals with white space between them, a line's end in it, are one literal
 /// (`quotecontinue` in scan.l; with a comment between them it takes more, which is left alone).
-fn continued(before: &Lexeme, lexeme: &Lexeme, text: &str) -> Option<Lexeme> {
+fn continue_with(before: &mut Lexeme, lexeme: &Lexeme, text: &str) -> bool {
     let (Token::SingleQuotedString(first), Token::SingleQuotedString(second)) =
-        (&before.token, &lexeme.token)
+        (&mut before.token, &lexeme.token)
     else {
-        return None;
+        return false;
     };
-    let between = text.get(before.end..lexeme.start)?;
+    let between = text.get(before.end..lexeme.start).unwrap_or_default();
     let is_space = |c: char| matches!(c, ' ' | '\t' | '\n' | '\r' | '\x0c');
     if !between.chars().all(is_space) || !between.contains(['\n', '\r']) {
-        return None;
+        return false;
     }
-    Some(Lexeme {
-        token: Token::SingleQuotedString(format!("{first}{second}")),
-        start: before.start,
-        end: lexeme.end,
-        span: before.span.union(&lexeme.span),
-    })
+    first.push_str(second);
+    before.end = lexeme.end;
+    before.span = before.span.union(&lexeme.span);
+    true
 }
 
 /// PostgreSQL ends an operator before `--` and `/*`; the tokenizer here does not always.
-fn holds_comment(token: &Token, text: &str) -> bool {
-    let literal = matches!(
-        token,
-        Token::Word(_)
-            | Token::Number(..)
-            | Token::SingleQuotedString(_)
-            | Token::DollarQuotedString(_)
-            | Token::EscapedStringLiteral(_)
-            | Token::UnicodeStringLiteral(_)
-            | Token::NationalStringLiteral(_)
-            | Token::SingleQuotedByteStringLiteral(_)
-            | Token::HexStringLiteral(_)
-    );
-    !literal && (text.contains("--") || text.contains("/*"))
+fn holds_comment(lexeme: &Lexeme, text: &str) -> bool {
+    !lexeme.holds_any_character() && (text.contains("--") || text.contains("/*"))
 }
 
 /// Splits at semicolons outside parentheses.

@@ -52,6 +52,11 @@ impl Proof<'_> {
             (NodeEnum::ConstraintsSetStmt(_) | NodeEnum::DiscardStmt(_), _) => {
                 identical(original, rewritten)
             }
+            (NodeEnum::UnlistenStmt(o), NodeEnum::UnlistenStmt(r)) => {
+                // Nobody listens: LISTEN is refused.
+                both!(UnlistenStmt, o, r, { conditionname });
+                equal(conditionname, "UNLISTEN")
+            }
             (NodeEnum::LockStmt(o), NodeEnum::LockStmt(r)) => self.lock(o, r),
             (NodeEnum::ExecuteStmt(o), NodeEnum::ExecuteStmt(r)) => self.execute(o, r),
             (NodeEnum::DeallocateStmt(_) | NodeEnum::PrepareStmt(_), NodeEnum::UnlistenStmt(r)) => {
@@ -79,7 +84,7 @@ impl Proof<'_> {
         let (original, rewritten) = nodes(query)?;
         match (original, rewritten) {
             (NodeEnum::DeclareCursorStmt(o), NodeEnum::DeclareCursorStmt(r)) => self.declare(o, r),
-            (NodeEnum::ExecuteStmt(_), _) => Err(unsupported("EXPLAIN EXECUTE")),
+            (NodeEnum::ExecuteStmt(o), NodeEnum::ExecuteStmt(r)) => self.execute(o, r),
             (NodeEnum::CreateTableAsStmt(_) | NodeEnum::RefreshMatViewStmt(_), _) => {
                 Err(not_allowed("EXPLAIN of a statement that makes a table"))
             }

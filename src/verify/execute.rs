@@ -3,8 +3,8 @@
 //! A prepared statement is proved by itself when it is prepared. EXECUTE only brings its arguments, to which
 //! the tenant's values are added here, behind the last one.
 
-use pg_query::NodeEnum;
 use pg_query::protobuf as pg;
+use pg_query::{Node, NodeEnum};
 
 use super::proof::{Checked, Proof, both, differs, unsupported};
 use super::scope::{Extent, Level, Rows, Tenancy};
@@ -44,6 +44,29 @@ pub(super) fn does_nothing(sent: &pg::UnlistenStmt) -> Checked {
     }
 }
 
+/// The EXECUTE that a statement is, or that it explains.
+fn executed(statement: &NodeEnum) -> Option<&pg::ExecuteStmt> {
+    let query = if let NodeEnum::ExplainStmt(explain) = statement {
+        explain.query.as_ref()?.node.as_ref()?
+    } else {
+        statement
+    };
+    if let NodeEnum::ExecuteStmt(execute) = query {
+        Some(execute)
+    } else {
+        None
+    }
+}
+
+/// The options of EXPLAIN; none of any other statement.
+fn options(statement: &NodeEnum) -> &[Node] {
+    if let NodeEnum::ExplainStmt(explain) = statement {
+        &explain.options
+    } else {
+        &[]
+    }
+}
+
 impl VerifiedStatement {
     /// Looks at the arguments that are patterns of LIKE, as is done in Bind. Only a literal can be looked
     /// at.
@@ -57,12 +80,11 @@ impl VerifiedStatement {
         }
         let nesting = words::nesting(&words::scan(&self.text)?)?;
         reading::with_stack(nesting, || {
-            let NodeEnum::ExecuteStmt(proved) = reading::parse_one(&self.text)? else {
-                return Err(differs("an EXECUTE"));
-            };
+            let proved = reading::parse_one(&self.text)?;
+            let execute = executed(&proved).ok_or_else(|| differs("an EXECUTE"))?;
             patterns.try_for_each(|pattern| {
                 let index = usize::from(pattern.number).checked_sub(1);
-                let argument = index.and_then(|index| proved.params.get(index));
+                let argument = index.and_then(|index| execute.params.get(index));
                 pattern.is_given(argument.ok_or_else(|| differs("an EXECUTE"))?)
             })
         })
@@ -77,8 +99,9 @@ impl VerifiedStatement {
         key: &TenantKey,
     ) -> Result<String, Refusal> {
         let wrong = || differs("an EXECUTE");
-        let rest = self.text.strip_prefix("EXECUTE ").ok_or_else(wrong)?;
-        let rest = rest.strip_prefix(EXECUTED).ok_or_else(wrong)?.trim();
+        let named = format!("EXECUTE {EXECUTED}");
+        let (before, rest) = self.text.split_once(&named).ok_or_else(wrong)?;
+        let rest = rest.trim();
         let mut arguments = Vec::new();
         if !rest.is_empty() {
             let inner = rest.strip_prefix('(').and_then(|it| it.strip_suffix(')'));
@@ -89,9 +112,9 @@ impl VerifiedStatement {
             arguments.push(format!("{value}::pg_catalog.{}", slot.name()));
         }
         let text = if arguments.is_empty() {
-            format!("EXECUTE {statement}")
+            format!("{before}EXECUTE {statement}")
         } else {
-            format!("EXECUTE {statement} ({})", arguments.join(", "))
+            format!("{before}EXECUTE {statement} ({})", arguments.join(", "))
         };
         self.executes(&text, statement, slots.len())?;
         Ok(text)
@@ -102,9 +125,12 @@ impl VerifiedStatement {
         let nesting = words::nesting(&words::scan(text)?)?;
         reading::with_stack(nesting, || {
             let pair = (reading::parse_one(&self.text)?, reading::parse_one(text)?);
-            let (NodeEnum::ExecuteStmt(proved), NodeEnum::ExecuteStmt(sent)) = pair else {
+            let (Some(proved), Some(sent)) = (executed(&pair.0), executed(&pair.1)) else {
                 return Err(differs("an EXECUTE"));
             };
+            if !bare::same_list(options(&pair.0), options(&pair.1))? {
+                return Err(differs("the options of EXPLAIN"));
+            }
             let count = sent.params.len().checked_sub(added);
             let kept = count.and_then(|count| sent.params.get(..count));
             let kept = kept.ok_or_else(|| differs("an EXECUTE"))?;

@@ -20,6 +20,7 @@ use pg_query::protobuf::{
 };
 use pg_query::{Node, NodeEnum, ParserOptions};
 
+use super::setting::{only_setting, value_of};
 use super::{VerifiedStatement, called};
 use crate::isolate::copying::{CopyIn, Copying};
 use crate::isolate::kind::{Kind, SetScope, TransactionCommand};
@@ -122,11 +123,14 @@ impl<'a> Words<'a> {
     }
 
     fn within(&self, range: Range<usize>) -> Self {
-        let inside = |token: &&ScanToken| {
-            let token = span(token);
-            range.start <= token.start && token.end <= range.end
-        };
-        let mut tokens: Vec<ScanToken> = self.tokens.iter().filter(inside).copied().collect();
+        let first = self
+            .tokens
+            .partition_point(|token| span(token).start < range.start);
+        let behind = self
+            .tokens
+            .partition_point(|token| span(token).end <= range.end);
+        let inside = self.tokens.get(first..behind).unwrap_or_default();
+        let mut tokens: Vec<ScanToken> = inside.to_vec();
         while tokens
             .last()
             .is_some_and(|token| token.token() == Token::Ascii59)
@@ -264,12 +268,7 @@ const BEYOND: [&str; 44] = [
 ];
 
 /// Functions that leave something in the session.
-const SESSION_FUNCTIONS: [&str; 4] = [
-    "pg_advisory_lock*",
-    "pg_try_advisory_lock*",
-    "pg_advisory_unlock*",
-    "set_config",
-];
+const SESSION_FUNCTIONS: [&str; 3] = ["pg_advisory_lock*", "pg_try_advisory_lock*", "set_config"];
 
 #[expect(
     clippy::wildcard_enum_match_arm,
@@ -299,7 +298,7 @@ fn classify(node: &NodeEnum, words: &Words<'_>, reach: Reach) -> Result<Kind, Re
     }
     let kind = match node {
         NodeEnum::TransactionStmt(statement) => transaction(statement)?,
-        NodeEnum::VariableSetStmt(statement) => variable(statement, words)?,
+        NodeEnum::VariableSetStmt(statement) => variable(statement)?,
         NodeEnum::VariableShowStmt(statement) => Kind::Show {
             variable: statement.name.clone(),
         },
@@ -317,10 +316,28 @@ fn classify(node: &NodeEnum, words: &Words<'_>, reach: Reach) -> Result<Kind, Re
             function: "pg_catalog.set_config".to_owned(),
         });
     }
-    Ok(if kind == Kind::Data && words.says(&SESSION_FUNCTIONS) {
-        Kind::Pins
-    } else {
-        kind
+    if kind == Kind::Data && words.says(&SESSION_FUNCTIONS) {
+        return Ok(set_by_function(node).unwrap_or(Kind::Pins));
+    }
+    Ok(kind)
+}
+
+/// The SET that a query is which calls `set_config` with constants, and does nothing else.
+fn set_by_function(node: &NodeEnum) -> Option<Kind> {
+    let NodeEnum::SelectStmt(select) = node else {
+        return None;
+    };
+    let setting = only_setting(select)?;
+    let is_open = is_usual(&setting.variable, &setting.value)
+        || variable_reason(&setting.variable).is_none();
+    is_open.then(|| Kind::Set {
+        scope: if setting.is_local {
+            SetScope::Local
+        } else {
+            SetScope::Session
+        },
+        variable: setting.variable,
+        value: setting.value,
     })
 }
 
@@ -372,6 +389,7 @@ fn command(node: &NodeEnum, reach: Reach) -> Result<Kind, Reason> {
         | NodeEnum::ExplainStmt(_)
         | NodeEnum::FetchStmt(_)
         | NodeEnum::TruncateStmt(_)
+        | NodeEnum::UnlistenStmt(_)
         | NodeEnum::LockStmt(_)
         | NodeEnum::NotifyStmt(_)
         | NodeEnum::ConstraintsSetStmt(_)
@@ -402,11 +420,12 @@ fn command(node: &NodeEnum, reach: Reach) -> Result<Kind, Reason> {
         }
         NodeEnum::ClosePortalStmt(statement) => closed(statement),
         NodeEnum::DeclareCursorStmt(statement) => declared(statement),
+        NodeEnum::DeallocateStmt(statement) => {
+            Kind::Deallocate((!statement.isall).then(|| statement.name.clone()))
+        }
         NodeEnum::PrepareStmt(_)
         | NodeEnum::ExecuteStmt(_)
-        | NodeEnum::DeallocateStmt(_)
-        | NodeEnum::ListenStmt(_)
-        | NodeEnum::UnlistenStmt(_) => Kind::Pins,
+        | NodeEnum::ListenStmt(_) => Kind::Pins,
         // These run code that the gate does not see.
         NodeEnum::CallStmt(_)
         | NodeEnum::CreateFunctionStmt(_)
@@ -518,10 +537,9 @@ fn characteristic(mode: &Node) -> Option<(String, String)> {
     Some((format!("default_{}", mode.defname), value))
 }
 
-fn variable(statement: &VariableSetStmt, words: &Words<'_>) -> Result<Kind, Reason> {
+fn variable(statement: &VariableSetStmt) -> Result<Kind, Reason> {
     let name = statement.name.to_ascii_lowercase();
-    let utf8 = name == "client_encoding" && says_utf8(words);
-    if let Some(reason) = variable_reason(&name).filter(|_| !utf8) {
+    if let Some(reason) = variable_reason(&name).filter(|_| !changes_nothing(&name, statement)) {
         return Err(reason);
     }
     let scope = if statement.is_local {
@@ -533,7 +551,13 @@ fn variable(statement: &VariableSetStmt, words: &Words<'_>) -> Result<Kind, Reas
         VariableSetKind::VarSetValue => Ok(Kind::Set {
             scope,
             variable: name,
-            value: value_text(words),
+            value: value_of(statement).ok_or_else(other_form)?,
+        }),
+        // It lasts as long as the transaction, which only the server knows of.
+        VariableSetKind::VarSetDefault if statement.is_local => Ok(Kind::Set {
+            scope,
+            variable: name,
+            value: String::new(),
         }),
         VariableSetKind::VarSetDefault | VariableSetKind::VarReset => {
             Ok(Kind::Reset { variable: name })
@@ -550,44 +574,41 @@ fn variable(statement: &VariableSetStmt, words: &Words<'_>) -> Result<Kind, Reas
     }
 }
 
-fn says_utf8(words: &Words<'_>) -> bool {
-    let last = words
-        .tokens
-        .last()
-        .and_then(|token| words.text.get(span(token)));
-    let name: String = last
-        .unwrap_or_default()
+/// Whether a variable gets the value that it has from the beginning of the connection on.
+fn changes_nothing(name: &str, statement: &VariableSetStmt) -> bool {
+    let is_usual = |value: String| is_usual(name, &value);
+    match statement.kind() {
+        VariableSetKind::VarSetDefault | VariableSetKind::VarReset => USUAL.contains(&name),
+        VariableSetKind::VarSetValue => value_of(statement).is_some_and(is_usual),
+        VariableSetKind::VarResetAll
+        | VariableSetKind::VarSetCurrent
+        | VariableSetKind::VarSetMulti
+        | VariableSetKind::Undefined => false,
+    }
+}
+
+/// Variables whose value each server connection begins with, whatever the role's and the database's settings.
+const USUAL: [&str; 4] = [
+    "backslash_quote",
+    "client_encoding",
+    "standard_conforming_strings",
+    "transform_null_equals",
+];
+
+/// Whether this is that value.
+fn is_usual(name: &str, value: &str) -> bool {
+    let value: String = value
         .chars()
         .filter(char::is_ascii_alphanumeric)
         .map(|letter| letter.to_ascii_lowercase())
         .collect();
-    matches!(name.as_str(), "utf8" | "unicode")
-}
-
-/// The value behind `=`, `TO` or `TIME ZONE`, as SHOW would take it.
-fn value_text(words: &Words<'_>) -> String {
-    let texts = words
-        .tokens
-        .iter()
-        .map(|token| words.text.get(span(token)).unwrap_or_default());
-    let behind = texts.skip_while(|text| {
-        let word = text.to_ascii_lowercase();
-        !(word == "=" || word == "to" || word == "zone" || word == "names")
-    });
-    let values: Vec<String> = behind
-        .skip(1)
-        .filter(|text| *text != ",")
-        .map(|text| {
-            match text
-                .strip_prefix('\'')
-                .and_then(|text| text.strip_suffix('\''))
-            {
-                Some(inner) => inner.replace("''", "'"),
-                None => text.to_owned(),
-            }
-        })
-        .collect();
-    values.join(", ")
+    match name {
+        "backslash_quote" => value == "safeencoding",
+        "client_encoding" => matches!(value.as_str(), "utf8" | "unicode"),
+        "standard_conforming_strings" => matches!(value.as_str(), "on" | "true" | "yes" | "1"),
+        "transform_null_equals" => matches!(value.as_str(), "off" | "false" | "no" | "0"),
+        _ => false,
+    }
 }
 
 /// Which way rows go, if the statement is a COPY; a stream goes through as it is.
@@ -636,6 +657,11 @@ mod tests {
             "SELECT query_to_xml('select 1', true, true, '')",
             "SELECT pg_terminate_backend(1)",
             "SELECT set_config('role', 'other', false)",
+            "SELECT pg_database_size('other')",
+            "SELECT * FROM pg_get_replication_slots()",
+            "SELECT pg_current_snapshot(), pg_catalog.txid_current_snapshot()",
+            "SELECT * FROM pg_control_checkpoint()",
+            "CREATE VIEW v AS SELECT pg_current_wal_lsn()",
             "SELECT set_config(name, 'other', false) FROM t",
             "DO $$ BEGIN END $$",
             "SELECT * FROM exec_sql('SELECT query FROM pg_stat_activity')",
@@ -663,10 +689,10 @@ mod tests {
 
     #[test]
     fn the_session_is_told_what_a_statement_leaves() {
-        let set = Kind::Set {
+        let set = |variable: &str, value: &str| Kind::Set {
             scope: SetScope::Session,
-            variable: "search_path".to_owned(),
-            value: "app, public".to_owned(),
+            variable: variable.to_owned(),
+            value: value.to_owned(),
         };
         let cases = [
             ("SELECT 1; /* x */ -- y", vec![Kind::Data]),
@@ -677,11 +703,38 @@ mod tests {
                     Kind::Transaction(TransactionCommand::Commit),
                 ],
             ),
-            ("SET search_path = app, public", vec![set]),
+            (
+                "SET search_path = app, \"$user\"",
+                vec![set("search_path", "app, \"$user\"")],
+            ),
+            ("SET TIME ZONE -7", vec![set("timezone", "-7")]),
+            ("SET TIME ZONE +5.5", vec![set("timezone", "5.5")]),
+            ("SET TimeZone TO \"UTC\"", vec![set("timezone", "UTC")]),
+            ("SET TimeZone = E'\\x55TC'", vec![set("timezone", "UTC")]),
+            ("SET TimeZone = $$UTC$$", vec![set("timezone", "UTC")]),
+            (
+                "SET TIME ZONE INTERVAL '-1:30' HOUR TO MINUTE",
+                vec![set("timezone", "INTERVAL '-1:30:00'")],
+            ),
+            (
+                "SET XML OPTION DOCUMENT",
+                vec![set("xmloption", "DOCUMENT")],
+            ),
+            (
+                "SET TIME ZONE LOCAL",
+                vec![Kind::Reset {
+                    variable: "timezone".to_owned(),
+                }],
+            ),
             (
                 "SELECT set_config('TimeZone', 'UTC', false)",
+                vec![set("timezone", "UTC")],
+            ),
+            (
+                "SELECT set_config('TimeZone', lower('UTC'), false)",
                 vec![Kind::Pins],
             ),
+            ("SELECT pg_advisory_lock(1)", vec![Kind::Pins]),
             ("CREATE TEMP TABLE t (a int)", vec![Kind::Pins]),
             ("CREATE TABLE t (a int)", vec![Kind::Data]),
             ("SELECT 1 INTO TEMP t", vec![Kind::Pins]),

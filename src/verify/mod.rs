@@ -22,6 +22,7 @@
 //! | the tenant column of a conflict target | `write::inference` |
 //! | the value for the tenant column under a scope, checked | `owner::checked_owner` |
 //! | the sequence of `nextval`, qualified | `sequence::next_value` |
+//! | `set_config` and `current_setting`, qualified | `setting::sets`, `setting::current_setting` |
 //! | COPY of a table, as COPY of the query of its rows | `copy::copied_rows` |
 //! | the tenant column in front of the columns of COPY FROM | `copy::copy_in` |
 //! | COSTS OFF at the end of EXPLAIN's options | `command::explain` |
@@ -63,6 +64,7 @@ mod scope;
 mod select;
 mod sequence;
 mod session;
+mod setting;
 mod shield;
 mod silent;
 mod syntax;

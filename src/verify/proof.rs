@@ -13,7 +13,7 @@ use super::{Claim, bare, words};
 use crate::catalog::{Catalog, Oid, Relation, RelationName, oid};
 use crate::isolate::copying::Copying;
 use crate::isolate::refusal::{BeyondGrant, Reason, Refusal};
-use crate::isolate::template::SlotType;
+use crate::isolate::template::{Reading, SlotType};
 use crate::tenant::{Classified, TenantColumn, Verb};
 
 /// The outcome of a comparison.
@@ -120,6 +120,11 @@ impl<'a> Proof<'a> {
     /// The client's text.
     pub(super) fn original_text(&self) -> &'a str {
         self.claim.original
+    }
+
+    /// How the rewriter read it.
+    pub(super) fn reading(&self) -> &'a Reading {
+        self.claim.reading
     }
 
     /// The catalog and the policy.

@@ -7,8 +7,10 @@ use pg_query::{Node, NodeEnum};
 
 use super::bare;
 use super::proof::{Checked, Proof, differs, unsupported};
+use super::setting::{argument, only_setting};
 use super::variables::{CUSTOM_PREFIX, VARIABLES, Values, Variable};
 use crate::isolate::refusal::{Reason, Refusal};
+use crate::isolate::setting::Argument;
 
 /// Refuses a command that tenants may not use, before anything else is looked at.
 #[expect(
@@ -36,7 +38,8 @@ pub(super) fn permitted(statement: &NodeEnum) -> Checked {
         | NodeEnum::FetchStmt(_)
         | NodeEnum::LockStmt(_)
         | NodeEnum::PrepareStmt(_)
-        | NodeEnum::TruncateStmt(_) => Ok(()),
+        | NodeEnum::TruncateStmt(_)
+        | NodeEnum::UnlistenStmt(_) => Ok(()),
         other => Err(Reason::CommandNotAllowed {
             command: command(&bare::name_of(other)),
         }
@@ -99,6 +102,10 @@ impl Proof<'_> {
                 variable(name)?;
                 identical(original, rewritten)
             }
+            (NodeEnum::SelectStmt(o), NodeEnum::SelectStmt(r)) => match only_setting(o) {
+                Some(setting) => self.sets(&setting, (o, r)),
+                None => self.command(original, rewritten),
+            },
             (NodeEnum::CopyStmt(o), NodeEnum::CopyStmt(r)) => {
                 self.copying = Some(self.copy(o, r)?);
                 Ok(())
@@ -128,9 +135,12 @@ impl Proof<'_> {
             Ok(pg::VariableSetKind::VarResetAll) => Ok(()),
             Ok(pg::VariableSetKind::VarSetValue) => {
                 let allowed = variable(name)?;
+                let value = |node| match argument(node)? {
+                    Argument::Constant(text) | Argument::Interval { text, fields: _ } => Some(text),
+                };
                 let values = args
                     .iter()
-                    .map(constant)
+                    .map(value)
                     .collect::<Option<Vec<String>>>()
                     .ok_or_else(forbidden)?;
                 if self.may_be_set(allowed, &values) {
@@ -154,7 +164,7 @@ impl Proof<'_> {
         }
     }
 
-    fn may_be_set(&self, variable: Variable, values: &[String]) -> bool {
+    pub(super) fn may_be_set(&self, variable: Variable, values: &[String]) -> bool {
         match variable.values {
             Values::Any => true,
             Values::None => false,
@@ -180,7 +190,7 @@ pub(super) fn identical(original: &NodeEnum, rewritten: &NodeEnum) -> Checked {
 }
 
 /// The listed parameter of this name.
-fn variable(name: &str) -> Checked<Variable> {
+pub(super) fn variable(name: &str) -> Checked<Variable> {
     let lower = name.to_ascii_lowercase();
     let custom = Variable {
         name: CUSTOM_PREFIX,

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Claim, verify};
+use super::{Claim, Pattern, verify};
 use crate::catalog::{Catalog, Oid, RelationName};
 use crate::isolate::refusal::Refusal;
 use crate::isolate::template::{Edit, Reading, Slot, SlotType, Template};
@@ -156,8 +156,8 @@ fn tokens(original: &str) -> Vec<(usize, usize)> {
         .collect()
 }
 
-/// `< original`, `? declared types`, `> sent` (`> =` for the original; `~ sent` where it is spliced), `!
-/// part of the refusal`.
+/// `< original`, `? declared types`, `> sent` (`> =` for the original; `~ sent` where it is spliced), `@
+/// parameters` of an executed statement that are patterns of LIKE, `! part of the refusal`.
 #[test]
 fn pairs_are_accepted_or_refused_as_they_should() {
     let mut faults = Vec::new();
@@ -182,6 +182,17 @@ fn pairs_are_accepted_or_refused_as_they_should() {
         } else {
             outcome_spliced(&original, &spliced)
         };
+        let patterns: Vec<Pattern> = field("@ ")
+            .split_whitespace()
+            .map(|number| Pattern {
+                number: number.parse().unwrap(),
+                escape: '\\',
+            })
+            .collect();
+        let got = got.and_then(|verified| {
+            let can = verified.can_execute(patterns.iter());
+            can.map(|()| verified)
+        });
         checked += 1;
         match (&got, refused.is_empty()) {
             (Ok(_), true) => {}

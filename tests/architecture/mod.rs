@@ -25,6 +25,7 @@ const BOTTOM_UP: &[&str] = &[
     "isolate::kind",
     "isolate::remedy",
     "isolate::refusal",
+    "isolate::setting",
     "isolate::template",
     "isolate::mask",
     "isolate::gram",

@@ -37,7 +37,7 @@ fn grant() -> RecordedGrant {
 pub fn statement(session: u32, statement: SentText) -> AuditRecord {
     AuditRecord::Statement {
         admin: admin(session),
-        grant: grant(),
+        grant: Some(grant()),
         sent: SentText::from("SELECT 1"),
         statement,
         parameters: vec![

@@ -2,7 +2,9 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use crate::support::Cluster;
 
@@ -10,6 +12,7 @@ use crate::support::Cluster;
 pub struct Gate {
     pub port: u16,
     open: Arc<Mutex<Option<Vec<TcpStream>>>>,
+    held: Arc<AtomicBool>,
 }
 
 impl Gate {
@@ -18,6 +21,8 @@ impl Gate {
         let port = listener.local_addr().unwrap().port();
         let open = Arc::new(Mutex::new(Some(Vec::new())));
         let shared = Arc::clone(&open);
+        let held = Arc::new(AtomicBool::new(false));
+        let holds = Arc::clone(&held);
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let mut passing = shared.lock().unwrap();
@@ -27,12 +32,23 @@ impl Gate {
                     for (from, to) in [(&client, &server), (&server, &client)] {
                         streams.push(from.try_clone().unwrap());
                         let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
-                        std::thread::spawn(move || copy(from, to));
+                        let held = Arc::clone(&holds);
+                        std::thread::spawn(move || copy(from, to, &held));
                     }
                 }
             }
         });
-        Self { port, open }
+        Self { port, open, held }
+    }
+
+    /// Nothing passes from now on, though no connection ends.
+    pub fn hold(&self) {
+        self.held.store(true, Ordering::SeqCst);
+    }
+
+    /// What was held passes.
+    pub fn release(&self) {
+        self.held.store(false, Ordering::SeqCst);
     }
 
     /// Every connection breaks, and new ones are closed at once.
@@ -47,9 +63,12 @@ impl Gate {
     }
 }
 
-fn copy(mut from: TcpStream, mut to: TcpStream) {
+fn copy(mut from: TcpStream, mut to: TcpStream, held: &AtomicBool) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(length @ 1..) = from.read(&mut buffer) {
+        while held.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
         if to.write_all(&buffer[..length]).is_err() {
             break;
         }

@@ -4,6 +4,7 @@
 //!
 //! - `# ..`: a remark;
 //! - `== login@database`: what follows is sent by this client, which logs in when it is first named;
+//! - `== leave login@database`: this client disconnects;
 //! - `== revoke NAME`: the grant's file is taken away, and the proxy reads the files again;
 //! - `== grant NAME FILE`: the grant is now as this file of `tests/wire/hatch/grants` says;
 //! - `.. beside FILE`: of these two, while this other file cannot be read;
@@ -15,6 +16,7 @@
 //! `REWRITE=1 ./bin/test hatch` writes what is found into the files, to be reviewed as a diff.
 
 mod attacks;
+mod generated;
 mod log;
 
 use std::collections::BTreeMap;
@@ -43,6 +45,7 @@ pub fn trials() -> Vec<Trial> {
         }
     }
     trials.extend(attacks::trials());
+    trials.extend(generated::trials());
     trials.extend(log::trials());
     trials
 }
@@ -53,8 +56,14 @@ const ADMINS: &str = "[audit]\nfile = \"audit/audit.jsonl\"\n\
 
 /// A proxy with two admins and all the grants.
 fn proxy() -> Proxy {
+    proxy_before(None)
+}
+
+/// The same in front of a server at another port.
+fn proxy_before(server_port: Option<u16>) -> Proxy {
     let settings = Settings {
         main: ADMINS,
+        server_port,
         ..Settings::default()
     };
     let grants: Vec<(String, String)> = files(&folder().join("grants"))
@@ -201,6 +210,7 @@ impl Player {
                 let name = format!("grants/{name}.toml");
                 self.proxy.reload_with(&name, Some(&content));
             }
+            ["leave", client] => drop(self.clients.remove(*client)),
             [client] => {
                 let port = self.proxy.port;
                 let (login, database) = client.split_once('@').unwrap();

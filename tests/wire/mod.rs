@@ -2,10 +2,11 @@
 //!
 //! Where a new test goes: what a message or a byte does, `messages`; what becomes of sessions and
 //! server connections, `sessions`; what becomes of shared tables' hidden column, `shared`; what faults
-//! do, `faults`; COPY, `copy`; what admins may do, a transcript in `tests/wire/hatch`.
+//! do, `faults`; what drivers send of their own accord, `drivers`; COPY, `copy`; what admins may do, a transcript in `tests/wire/hatch`.
 
 mod commands;
 mod copy;
+mod drivers;
 mod faults;
 mod gate;
 mod hatch;
@@ -27,6 +28,7 @@ pub fn trials() -> Vec<Trial> {
         settings::trials(),
         shared::trials(),
         copy::trials(),
+        drivers::trials(),
         faults::trials(),
         hatch::trials(),
     ]

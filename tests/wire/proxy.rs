@@ -124,6 +124,18 @@ impl Proxy {
         self.directory.path()
     }
 
+    /// Has the proxy read all files again.
+    pub fn reload(&self) {
+        let runtime = self.runtime.as_ref().unwrap();
+        runtime.block_on(self.registry.reload()).unwrap();
+    }
+
+    /// Takes a file away, and has the proxy do what it does at once when it is told to read them again.
+    pub fn take_back(&self, name: &str) {
+        std::fs::remove_file(self.directory.path().join(name)).unwrap();
+        self.registry.end_grants();
+    }
+
     /// Writes a file, or takes it away, and has the proxy read all of them again.
     pub fn reload_with(&self, name: &str, content: Option<&str>) {
         match content {

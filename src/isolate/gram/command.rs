@@ -9,6 +9,7 @@ use pg_query::protobuf::Token;
 
 use super::from::qualified;
 use super::name::{as_postgres, refuse_at};
+use super::setting::{set_by_function, variables};
 use super::words::Words;
 use super::{Carrier, Rewriter, Rewritten, Route, edits, known, lost, unsupported};
 use crate::catalog::RelationName;
@@ -18,7 +19,7 @@ use crate::sql;
 use crate::tenant::{Class, Costs, Scoped};
 
 /// The first words of commands that are read on PostgreSQL's own tree only.
-const COMMANDS: [&str; 19] = [
+const COMMANDS: [&str; 24] = [
     "abort",
     "begin",
     "close",
@@ -33,11 +34,16 @@ const COMMANDS: [&str; 19] = [
     "prepare",
     "release",
     "reset all",
+    "reset time",
+    "reset transaction",
     "rollback",
     "savepoint",
     "set constraints",
+    "set schema",
+    "set xml",
     "start",
     "truncate",
+    "unlisten",
 ];
 
 /// The same with more than two words.
@@ -84,6 +90,9 @@ fn carried_by(words: &Words<'_>, costs: Costs) -> Rewritten<Option<Route>> {
     let Some(inner) = words.iter().nth(end) else {
         return Ok(None);
     };
+    if inner.kind == Token::Execute {
+        return Ok(Some(Route::Command));
+    }
     Ok(Some(Route::Carrier(Carrier {
         words: end,
         bytes: inner.bytes.start,
@@ -158,17 +167,25 @@ impl Rewriter<'_> {
             | NodeEnum::CopyStmt(_) => {
                 known(statement)?;
                 self.statement(statement)?;
-                Ok(if self.on_cursor {
-                    Kind::Cursor
-                } else {
-                    Kind::Data
+                let sets = match statement {
+                    NodeEnum::SelectStmt(select) => set_by_function(select),
+                    _ => None,
+                };
+                Ok(match sets {
+                    Some(set) => set,
+                    None if self.on_cursor => Kind::Cursor,
+                    None => Kind::Data,
                 })
             }
             NodeEnum::ExplainStmt(explain) => {
                 let costs = self.classified.policy().costs();
                 let (end, sent) = explained(self.words, costs)?;
                 self.edits.replace(0..end, sent);
-                self.carried(explain.query.as_deref())?;
+                let query = explain.query.as_deref();
+                if let Some(Some(NodeEnum::ExecuteStmt(execute))) = query.map(|query| &query.node) {
+                    return self.execute(execute, end);
+                }
+                self.carried(query)?;
                 Ok(Kind::Data)
             }
             NodeEnum::DeclareCursorStmt(declare) => {
@@ -181,7 +198,7 @@ impl Rewriter<'_> {
             }
             NodeEnum::FetchStmt(_) => Ok(Kind::Cursor),
             NodeEnum::PrepareStmt(prepare) => self.prepare(prepare),
-            NodeEnum::ExecuteStmt(execute) => self.execute(execute),
+            NodeEnum::ExecuteStmt(execute) => self.execute(execute, 0),
             NodeEnum::DeallocateStmt(deallocate) => Ok(self.deallocate(deallocate)),
             NodeEnum::ClosePortalStmt(close) => {
                 let name = Some(close.portalname.clone());
@@ -198,6 +215,7 @@ impl Rewriter<'_> {
             NodeEnum::LockStmt(lock) => self.lock(lock),
             NodeEnum::TransactionStmt(transaction) => self.transaction(transaction),
             NodeEnum::TruncateStmt(truncate) => self.truncate(truncate),
+            NodeEnum::UnlistenStmt(_) => Ok(Kind::Data),
             NodeEnum::VariableSetStmt(set) => variables(set),
             _ => Err(lost("a statement about data")),
         }
@@ -213,7 +231,7 @@ impl Rewriter<'_> {
             NodeEnum::DeclareCursorStmt(declare) => self.carried(declare.query.as_deref()),
             NodeEnum::CreateTableAsStmt(_) => Err(not_allowed("CREATE TABLE AS")),
             NodeEnum::RefreshMatViewStmt(_) => Err(not_allowed("REFRESH MATERIALIZED VIEW")),
-            NodeEnum::ExecuteStmt(_) => Err(unsupported("EXPLAIN EXECUTE")),
+            NodeEnum::ExecuteStmt(_) => Err(unsupported("EXECUTE here")),
             other => self.command(other).map(|_kind| ()),
         }
     }
@@ -315,39 +333,6 @@ const CURSOR_OPT_HOLD: i32 = 0x0020;
 
 /// `AccessShareLock` of lockdefs.h.
 const ACCESS_SHARE_LOCK: i32 = 1;
-
-/// RESET ALL and SET SESSION CHARACTERISTICS.
-fn variables(set: &pg::VariableSetStmt) -> Rewritten<Kind> {
-    match pg::VariableSetKind::try_from(set.kind) {
-        Ok(pg::VariableSetKind::VarResetAll) => Ok(Kind::ResetAll),
-        Ok(pg::VariableSetKind::VarSetMulti) if set.name == "SESSION CHARACTERISTICS" => {
-            let values: Option<Vec<(String, String)>> =
-                set.args.iter().map(characteristic).collect();
-            let values = values.ok_or_else(|| unsupported("this transaction mode"))?;
-            Ok(Kind::Characteristics(values))
-        }
-        Ok(_) | Err(_) => Err(lost("a statement about data")),
-    }
-}
-
-/// The default that a mode sets, as PostgreSQL's `ExecSetVariableStmt` does.
-fn characteristic(mode: &pg_query::Node) -> Option<(String, String)> {
-    let Some(NodeEnum::DefElem(mode)) = &mode.node else {
-        return None;
-    };
-    let Some(NodeEnum::AConst(value)) = mode.arg.as_ref().and_then(|arg| arg.node.as_ref()) else {
-        return None;
-    };
-    let value = match value.val.as_ref()? {
-        pg::a_const::Val::Sval(text) => text.sval.clone(),
-        pg::a_const::Val::Ival(number) if number.ival == 0 => "off".to_owned(),
-        pg::a_const::Val::Ival(_) => "on".to_owned(),
-        pg::a_const::Val::Boolval(_) | pg::a_const::Val::Bsval(_) | pg::a_const::Val::Fval(_) => {
-            return None;
-        }
-    };
-    Some((format!("default_{}", mode.defname), value))
-}
 
 fn not_allowed(command: &str) -> Refusal {
     Reason::CommandNotAllowed {

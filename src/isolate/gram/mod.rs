@@ -14,8 +14,7 @@
 //!
 //! # Not here
 //! The predicate form of a table ([`super::rewrite`] knows when it is right): here every table that is
-//! read gets a fence, but for some of a view's definition (`grouped`). SET, RESET and SHOW of single
-//! variables.
+//! read gets a fence, but for some of a view's definition (`grouped`). SHOW.
 
 mod change;
 mod children;
@@ -27,6 +26,7 @@ mod grouped;
 mod name;
 mod prepare;
 mod query;
+mod setting;
 mod view;
 mod words;
 

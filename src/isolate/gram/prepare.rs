@@ -29,15 +29,17 @@ impl Rewriter<'_> {
         }))
     }
 
-    /// `EXECUTE name (arguments)`, with another name until it is known what the name means.
-    pub(super) fn execute(&mut self, execute: &pg::ExecuteStmt) -> Rewritten<Kind> {
+    /// `EXECUTE name (arguments)`, which begins at this word, with another name until it is known what the name
+    /// means.
+    pub(super) fn execute(&mut self, execute: &pg::ExecuteStmt, at: usize) -> Rewritten<Kind> {
         if let Some(word) = self.words.iter().find(|word| word.kind == Token::Param) {
             let message = "there are no parameters in EXECUTE".to_owned();
             let at = i32::try_from(word.bytes.start).unwrap_or(-1);
             return Err(refuse_at(at, as_postgres("42P02", message)));
         }
         let name = format!("EXECUTE {EXECUTED}");
-        self.edits.replace(0..self.words.behind_part(1), name);
+        self.edits
+            .replace(at..self.words.behind_part(at + 1), name);
         self.nodes(&execute.params)?;
         Ok(Kind::Execute {
             name: execute.name.clone(),

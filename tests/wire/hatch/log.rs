@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::super::proxy::{PASSWORD, Proxy, Settings};
 use super::super::raw::{Raw, bind, execute, parse, shape, sync};
+use super::super::gate::Gate;
 use super::{ADMINS, admin, folder, grant, proxy};
 use crate::support::trial;
 
@@ -15,6 +16,18 @@ pub fn trials() -> Vec<Trial> {
     vec![
         trial("wire::hatch::every_step_is_in_the_log", every_step),
         trial("wire::hatch::what_was_begun_has_an_end", an_end),
+        trial(
+            "wire::hatch::what_a_grant_has_done_is_committed_on_record",
+            committed,
+        ),
+        trial(
+            "wire::hatch::a_server_that_hangs_keeps_no_grant",
+            hanging_server,
+        ),
+        trial(
+            "wire::hatch::taking_back_waits_for_no_reload",
+            beside_a_reload,
+        ),
         trial(
             "wire::hatch::a_refused_tenant_is_in_the_log",
             refused_tenant,
@@ -25,7 +38,7 @@ pub fn trials() -> Vec<Trial> {
 }
 
 /// The records so far, once there are as many of this event as expected.
-fn records(proxy: &Proxy, (event, count): (&str, usize)) -> Vec<Value> {
+pub(super) fn records(proxy: &Proxy, (event, count): (&str, usize)) -> Vec<Value> {
     for _ in 0..200 {
         let text = std::fs::read_to_string(proxy.directory().join("audit/audit.jsonl"));
         let records: Vec<Value> = text
@@ -122,6 +135,81 @@ fn an_end() {
     );
 }
 
+/// COMMIT after RESET is under the grant that the transaction was under.
+fn committed() {
+    let proxy = proxy();
+    let mut raw = admin(&proxy);
+    for sql in [
+        "SET tenantry.bypass = 'write'",
+        "BEGIN",
+        "DELETE FROM items WHERE name = 'CANARY-T1'",
+        "RESET tenantry.bypass",
+        "COMMIT",
+        "SELECT 1",
+    ] {
+        raw.query(sql);
+    }
+    drop(raw);
+    let found = told(&records(&proxy, ("outcome", 6)));
+    assert_eq!(
+        found[found.len() - 8..],
+        [
+            "outcome 1 DELETE 1 [\"a\",\"b\"]",
+            "statement write RESET tenantry.bypass []",
+            "grant_ended write reset",
+            "outcome 0 RESET [\"a\",\"b\"]",
+            "statement write COMMIT []",
+            "outcome 0 COMMIT [\"a\",\"b\"]",
+            "statement SELECT 1 []",
+            "outcome 1 SELECT 1 []",
+        ]
+    );
+}
+
+/// A server that says nothing any more, not even to a cancel request, is given up.
+fn hanging_server() {
+    let gate = Gate::open();
+    let proxy = super::proxy_before(Some(gate.port));
+    let mut raw = admin(&proxy);
+    raw.query("SET tenantry.bypass = 'read'");
+    raw.query("BEGIN");
+    gate.hold();
+    raw.send(&super::query("SELECT count(*) FROM items"));
+    records(&proxy, ("statement", 3));
+    proxy.take_back("grants/read.toml");
+    let told_to_client = raw.message().unwrap();
+    assert_eq!(told_to_client.field('S').as_deref(), Some("FATAL"));
+    assert_eq!(told_to_client.field('C').as_deref(), Some("57014"));
+    assert_eq!(raw.message(), None);
+    let found = told(&records(&proxy, ("grant_ended", 1)));
+    assert_eq!(
+        found[found.len() - 2..],
+        [
+            "grant_ended read revoked",
+            "outcome 0 grant \"read\" was revoked [TN6007] [\"a\",\"b\"]",
+        ]
+    );
+    gate.release();
+}
+
+/// A reload that waits for a server neither delays the end of a grant nor brings it back.
+fn beside_a_reload() {
+    let gate = Gate::open();
+    let proxy = super::proxy_before(Some(gate.port));
+    let mut raw = admin(&proxy);
+    raw.query("SET tenantry.bypass = 'read'");
+    gate.hold();
+    std::thread::scope(|scope| {
+        scope.spawn(|| proxy.reload());
+        std::thread::sleep(Duration::from_millis(500));
+        proxy.take_back("grants/read.toml");
+        assert_eq!(shape(&raw.query("SELECT count(*) FROM items")), "E:42501 Z:I");
+        gate.release();
+    });
+    let taken = raw.query("SET tenantry.bypass = 'read'");
+    assert_eq!(shape(&taken), "E:42501 Z:I");
+}
+
 fn refused_tenant() {
     let proxy = proxy();
     let mut raw = Raw::log_in(proxy.port, "app", PASSWORD, "a").unwrap();
@@ -173,16 +261,15 @@ fn no_log() {
         let read = grant(&folder().join("grants/read.toml"));
         let proxy = Proxy::start_with(settings, &[("grants/read.toml", read)]);
         let mut raw = admin(&proxy);
-        assert_eq!(shape(&raw.query("SELECT 1")), "T D C Z:I");
+        // Not even what needs no grant.
+        assert_eq!(shape(&raw.query("SELECT 1")), "E:58030 Z:I");
         let taking = raw.query("SET tenantry.bypass = 'read'");
         assert_eq!(shape(&taking), "E:58030 Z:I", "{taking:?}");
         assert_eq!(
             shape(&raw.query("SELECT count(*) FROM items")),
             "E:42501 Z:I"
         );
-        raw.query("BEGIN");
-        let taking = raw.query("SET LOCAL tenantry.bypass = 'read'");
-        assert_eq!(shape(&taking), "E:58030 Z:E", "{taking:?}");
+        assert_eq!(shape(&raw.query("BEGIN")), "E:58030 Z:I");
         let mut tenant = Raw::log_in(proxy.port, "app", PASSWORD, "a").unwrap();
         assert_eq!(tenant.rows("SELECT count(*) FROM items"), ["1"]);
     }
