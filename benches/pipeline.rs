@@ -13,16 +13,19 @@
 mod fixture;
 
 use std::hint::black_box;
+use std::sync::Arc;
 
+use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use tenantry::admitted::Admitted;
 use tenantry::isolate::{isolate, prepare};
+use tenantry::session::{Admission, Numbers, Rules};
 use tenantry::sql;
 use tenantry::tenant::TenantKey;
 use tenantry::verify::{Claim, verify};
 
 /// One statement of each class, as applications send them.
-const STATEMENTS: [(&str, &str); 5] = [
+const STATEMENTS: [(&str, &str); 6] = [
     (
         "point_select",
         "SELECT id, name, email FROM customers WHERE id = $1",
@@ -33,6 +36,20 @@ const STATEMENTS: [(&str, &str); 5] = [
          JOIN orders o ON o.customer_id = c.id LEFT JOIN order_items i ON i.order_id = o.id \
          WHERE o.status IN ('new', 'paid') AND c.country = 'DE' \
          GROUP BY c.name, o.id ORDER BY o.id LIMIT 20",
+    ),
+    (
+        "join_of_five",
+        "SELECT c.id, c.name, c.email, o.id AS order_id, o.status, p.title, \
+         sum(i.qty) AS pieces, max(i.unit_price) AS dearest, count(DISTINCT p.sku) AS products, \
+         coalesce(min(d.title), 'none') AS document \
+         FROM customers c \
+         JOIN orders o ON o.customer_id = c.id \
+         LEFT JOIN order_items i ON i.order_id = o.id AND i.qty > 0 \
+         LEFT JOIN products p ON p.id = i.product_id \
+         LEFT JOIN documents d ON d.owner_id = c.id \
+         WHERE o.status IN ('new', 'paid') AND c.country = $1 AND o.total >= $2 \
+         GROUP BY c.id, c.name, c.email, o.id, o.status, p.title \
+         HAVING count(i.line_no) > 0 ORDER BY pieces DESC, o.id LIMIT 50",
     ),
     (
         "insert",
@@ -60,6 +77,10 @@ fn steps(criterion: &mut Criterion) {
         group.bench_function("parse_and_rewrite", |bencher| {
             bencher
                 .iter(|| prepare(black_box(text.as_bytes()), &[], &classified).expect("rewritten"));
+        });
+        group.bench_function("first_pass", |bencher| {
+            bencher
+                .iter(|| isolate(black_box(text.as_bytes()), &[], &classified).expect("isolated"));
         });
         let prepared = prepare(text.as_bytes(), &[], &classified).expect("it is rewritten");
         let prepared = prepared.first().expect("one statement");
@@ -98,5 +119,20 @@ fn known_shape(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, steps, known_shape);
+/// The same text again: it is looked up.
+fn same_text(criterion: &mut Criterion) {
+    let rules = Rules::Shared(Arc::new(fixture::classified()));
+    let admission = Admission::new(rules, Numbers::default());
+    let mut group = criterion.benchmark_group("same_text");
+    for (name, text) in STATEMENTS {
+        let text = Bytes::from_static(text.as_bytes());
+        admission.admit(&text, &[]).expect("it is admitted");
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| admission.admit(black_box(&text), &[]).expect("it is known"));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, steps, known_shape, same_text);
 criterion_main!(benches);

@@ -8,6 +8,7 @@
 //! - what is read from a server's system catalogs: `catalog`
 //! - what becomes of a statement: a case file of `isolate`
 //! - whether its answer is the private database's: `differential`
+//! - the same over schemas, data and statements made at random: `generated`
 //! - the audit log, and what an attacker or a crash makes of it: `audit`
 //! - what is served, and how a change of it takes effect: `registry`
 //! - the command line as a script meets it: `cli`
@@ -37,6 +38,7 @@ mod cli;
 mod config;
 mod differential;
 mod fixture;
+mod generated;
 mod grants;
 mod isolate;
 mod mutants;
@@ -63,6 +65,7 @@ fn main() -> ExitCode {
         cli::trials(),
         config::trials(),
         differential::trials(),
+        generated::trials(),
         isolate::trials(),
         mutants::trials(),
         registry::trials(),

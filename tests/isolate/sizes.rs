@@ -153,6 +153,77 @@ const SHAPES: &[Shape] = &[
         expected: &[(100, Admitted), (1_000, Refused("TN1006"))],
     },
     Shape {
+        name: "UNION",
+        make: |n| vec!["SELECT id FROM customers"; n].join(" UNION "),
+        expected: &[(100, Admitted), (1_000, Refused("TN1006"))],
+    },
+    Shape {
+        name: "sub-selects of IN",
+        make: |n| {
+            format!(
+                "{}SELECT id FROM customers{}",
+                "SELECT id FROM customers WHERE id IN (".repeat(n),
+                ")".repeat(n)
+            )
+        },
+        expected: &[(40, Admitted), (500, Refused("TN1006"))],
+    },
+    Shape {
+        name: "calls",
+        make: |n| {
+            format!(
+                "SELECT {}name{} FROM customers",
+                "lower(".repeat(n),
+                ")".repeat(n)
+            )
+        },
+        expected: &[(40, Admitted), (500, Refused("TN1006"))],
+    },
+    Shape {
+        name: "joins in parentheses",
+        make: |n| {
+            let joins: Vec<String> = (1..=n)
+                .map(|i| format!(" JOIN customers t{i} ON t{i}.id = t0.id)"))
+                .collect();
+            format!(
+                "SELECT t0.id FROM {}customers t0{}",
+                "(".repeat(n),
+                joins.concat()
+            )
+        },
+        expected: &[(40, Admitted), (200, Admitted), (5_000, Refused("TN1006"))],
+    },
+    Shape {
+        name: "casts",
+        make: |n| format!("SELECT 1{}", "::integer".repeat(n)),
+        expected: &[(40, Admitted), (500, Refused("TN1006"))],
+    },
+    Shape {
+        name: "arrays",
+        make: |n| format!("SELECT {}1{}", "ARRAY[".repeat(n), "]".repeat(n)),
+        expected: &[(40, Admitted), (500, Refused("TN1006"))],
+    },
+    Shape {
+        name: "comments",
+        make: |n| format!("SELECT 1 {}{}", "/*".repeat(n), "*/".repeat(n)),
+        expected: &[(500, Admitted), (1_000_000, Admitted)],
+    },
+    Shape {
+        name: "signs",
+        make: |n| format!("SELECT {}1", "- ".repeat(n)),
+        expected: &[(100, Admitted), (50_000, Refused("TN1006"))],
+    },
+    Shape {
+        name: "spaces",
+        make: |n| format!("SELECT {}1", " ".repeat(n)),
+        expected: &[(15_000_000, Admitted), (17_000_000, Refused("TN1006"))],
+    },
+    Shape {
+        name: "words of 16 MB",
+        make: |n| format!("SELECT {}1", "1+".repeat(n)),
+        expected: &[(8_000_000, Refused("TN1006"))],
+    },
+    Shape {
         name: "rows of VALUES",
         make: |n| {
             let rows: Vec<String> = (0..n).map(|i| format!("({i}, 'n{i}')")).collect();
