@@ -59,10 +59,12 @@ pub enum Kind {
     ClearsSession,
     /// `CLOSE name`, or `CLOSE ALL` where there is no name.
     CloseCursor(Option<String>),
-    /// It works on a cursor that ends with the transaction: DECLARE, FETCH, MOVE, WHERE CURRENT OF.
+    /// It works on a cursor that ends with the transaction: DECLARE, WHERE CURRENT OF.
     Cursor,
     /// A query or a change of data: nothing.
     Data,
+    /// FETCH, MOVE
+    Fetch,
     /// `DEALLOCATE name`, or `DEALLOCATE ALL` where there is no name.
     Deallocate(Option<String>),
     /// `EXECUTE name (arguments)`

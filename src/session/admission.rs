@@ -335,6 +335,7 @@ fn alone_if_need_be(statements: Vec<Isolated>) -> Result<Vec<Isolated>, Refusal>
             | Kind::Cursor
             | Kind::Deallocate(_)
             | Kind::Execute { .. }
+            | Kind::Fetch
             | Kind::Hold(_)
             | Kind::Pins
             | Kind::Prepare(_)
@@ -362,7 +363,7 @@ fn open_to_admins(kind: &Kind) -> Result<(), Refusal> {
     match kind {
         Kind::Characteristics(_) => Err(unsupported("SET SESSION CHARACTERISTICS for admins")),
         Kind::ClearsSession => Err(unsupported("DISCARD ALL for admins")),
-        Kind::CloseCursor(_) | Kind::Cursor | Kind::Hold(_) => {
+        Kind::CloseCursor(_) | Kind::Cursor | Kind::Fetch | Kind::Hold(_) => {
             Err(unsupported("a cursor in SQL for admins"))
         }
         Kind::Deallocate(_) | Kind::Execute { .. } | Kind::Prepare(_) => {

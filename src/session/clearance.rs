@@ -240,6 +240,7 @@ impl Session {
                 | Kind::Data
                 | Kind::Deallocate(_)
                 | Kind::Execute { .. }
+                | Kind::Fetch
                 | Kind::Hold(_)
                 | Kind::Pins
                 | Kind::Prepare(_)

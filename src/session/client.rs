@@ -193,6 +193,15 @@ impl Session {
     }
 
     fn run(&mut self, message: &FrontendMessage) -> Result<(), Failure> {
+        let result = self.run_one(message);
+        self.bound = match (&result, message) {
+            (Ok(()), FrontendMessage::Bind(bind)) => Some(Bytes::copy_from_slice(&bind.portal)),
+            (Ok(()) | Err(_), _) => None,
+        };
+        result
+    }
+
+    fn run_one(&mut self, message: &FrontendMessage) -> Result<(), Failure> {
         match message {
             FrontendMessage::Bind(bind) => self.bind(bind),
             FrontendMessage::Close(Target::Portal, name) => {
@@ -204,6 +213,7 @@ impl Session {
                 Ok(())
             }
             FrontendMessage::Describe(Target::Portal, name) => {
+                self.check_described(name)?;
                 if let Some(server) = &mut self.server {
                     server.out.describe_portal(name);
                     server.expected.push(Reply::DescribeRows);

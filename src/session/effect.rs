@@ -66,9 +66,11 @@ impl Effect {
             },
             Kind::Characteristics(values) => Self::SetAll(values.clone()),
             Kind::CloseCursor(name) => Self::CloseCursor(name.clone()),
-            Kind::Cursor | Kind::Execute { .. } | Kind::SetTransaction | Kind::Show { .. } => {
-                Self::None
-            }
+            Kind::Cursor
+            | Kind::Execute { .. }
+            | Kind::Fetch
+            | Kind::SetTransaction
+            | Kind::Show { .. } => Self::None,
             Kind::Deallocate(name) => Self::Deallocate(name.clone()),
             Kind::Prepare(prepare) => Self::Prepare(prepare.clone()),
             Kind::Hold(cursor) => Self::Hold(cursor.clone()),

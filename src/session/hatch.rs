@@ -612,6 +612,7 @@ pub(super) fn own_variable(plan: &Plan) -> Option<&Kind> {
         | Kind::Data
         | Kind::Deallocate(_)
         | Kind::Execute { .. }
+        | Kind::Fetch
         | Kind::Hold(_)
         | Kind::Pins
         | Kind::Prepare(_)

@@ -158,6 +158,8 @@ pub struct Session {
     reported: BTreeMap<String, String>,
     statements: HashMap<Bytes, Arc<ClientStatement>>,
     portals: HashMap<Bytes, Arc<Plan>>,
+    /// The portal of the client's last message, if that was a Bind.
+    bound: Option<Bytes>,
     server: Option<Attached>,
     /// What is still to come of a `CopyData` message.
     copy_data_bytes: usize,
@@ -189,6 +191,7 @@ impl Session {
             reported,
             statements: HashMap::new(),
             portals: HashMap::new(),
+            bound: None,
             server: None,
             copy_data_bytes: 0,
             held: None,

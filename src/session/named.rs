@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::admission::{Constants, Plan, Rules, copying};
+use super::admission::{Constants, Plan, Rules, copying, parse_text};
 use super::clearance::Clearance;
 use super::client::{Failure, refusal_report, shown};
 use super::effect::Effect;
@@ -131,6 +131,7 @@ impl Session {
             | Kind::CloseCursor(_)
             | Kind::Cursor
             | Kind::Data
+            | Kind::Fetch
             | Kind::Hold(_)
             | Kind::Pins
             | Kind::Reset { .. }
@@ -236,11 +237,16 @@ impl Session {
         Ok(Ahead::Awaited)
     }
 
-    /// Where a statement is an EXECUTE, or forgets what only Tenantry knows, makes it the server's unnamed one.
+    /// Where a statement is an EXECUTE or a FETCH, or forgets what only Tenantry knows, makes it the server's
+    /// unnamed one.
     pub(super) fn parse_executing(&mut self, statement: &ClientStatement) -> Result<bool, Failure> {
         let [isolated] = statement.plan.statements.as_slice() else {
             return Ok(false);
         };
+        if isolated.kind == Kind::Fetch {
+            self.parse_unnamed(parse_text(&isolated.admitted), &statement.plan);
+            return Ok(true);
+        }
         let is_execute = matches!(isolated.kind, Kind::Execute { .. });
         if !is_execute && !matches!(isolated.kind, Kind::Deallocate(Some(_))) {
             return Ok(false);
@@ -260,13 +266,34 @@ impl Session {
         if is_execute {
             prepare(server, (&named.plan, &prepared), Asker::Proxy, None);
         }
-        server.out.parse_unnamed(&text);
-        server.expected.push(Reply::Parse {
-            asker: Asker::Proxy,
-            plan: Some(Arc::clone(&statement.plan)),
-            instead: None,
-        });
+        self.parse_unnamed(&text, &statement.plan);
         Ok(true)
+    }
+
+    fn parse_unnamed(&mut self, text: &str, plan: &Arc<Plan>) {
+        if let Some(server) = &mut self.server {
+            server.out.parse_unnamed(text);
+            server.expected.push(Reply::Parse {
+                asker: Asker::Proxy,
+                plan: Some(Arc::clone(plan)),
+                instead: None,
+            });
+        }
+    }
+
+    /// A server crashes when it describes a FETCH that it has known for longer than the cursor is gone
+    /// (PostgreSQL's `FetchStatementTargetList`). So a FETCH is parsed anew wherever it is described, and its
+    /// portal is described right behind Bind or not at all.
+    pub(super) fn check_described(&self, portal: &[u8]) -> Result<(), Failure> {
+        let plan = self.portals.get(portal);
+        let statement = plan.and_then(|plan| plan.statements.first());
+        if statement.is_none_or(|statement| statement.kind != Kind::Fetch)
+            || self.bound.as_deref() == Some(portal)
+        {
+            return Ok(());
+        }
+        let message = "describing a FETCH is supported right behind its Bind only";
+        Err(ErrorReport::error("0A000", message))
     }
 
     /// What an Execute message changes among the names, at once: what follows it in the same segment

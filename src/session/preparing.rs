@@ -72,6 +72,7 @@ pub(super) fn note_settings(server: &mut Attached, plan: &Plan) {
         | Kind::Data
         | Kind::Deallocate(_)
         | Kind::Execute { .. }
+        | Kind::Fetch
         | Kind::Hold(_)
         | Kind::Prepare(_)
         | Kind::Show { .. }

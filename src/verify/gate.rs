@@ -387,7 +387,6 @@ fn command(node: &NodeEnum, reach: Reach) -> Result<Kind, Reason> {
         | NodeEnum::DeleteStmt(_)
         | NodeEnum::MergeStmt(_)
         | NodeEnum::ExplainStmt(_)
-        | NodeEnum::FetchStmt(_)
         | NodeEnum::TruncateStmt(_)
         | NodeEnum::UnlistenStmt(_)
         | NodeEnum::LockStmt(_)
@@ -420,6 +419,7 @@ fn command(node: &NodeEnum, reach: Reach) -> Result<Kind, Reason> {
         }
         NodeEnum::ClosePortalStmt(statement) => closed(statement),
         NodeEnum::DeclareCursorStmt(statement) => declared(statement),
+        NodeEnum::FetchStmt(_) => Kind::Fetch,
         NodeEnum::DeallocateStmt(statement) => {
             Kind::Deallocate((!statement.isall).then(|| statement.name.clone()))
         }

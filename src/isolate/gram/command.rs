@@ -196,7 +196,7 @@ impl Rewriter<'_> {
                     Kind::Hold(declare.portalname.clone())
                 })
             }
-            NodeEnum::FetchStmt(_) => Ok(Kind::Cursor),
+            NodeEnum::FetchStmt(_) => Ok(Kind::Fetch),
             NodeEnum::PrepareStmt(prepare) => self.prepare(prepare),
             NodeEnum::ExecuteStmt(execute) => self.execute(execute, 0),
             NodeEnum::DeallocateStmt(deallocate) => Ok(self.deallocate(deallocate)),
