@@ -12,6 +12,7 @@ mod carrier;
 pub mod copying;
 mod findings;
 mod gram;
+mod identity;
 pub mod kind;
 mod mask;
 pub mod refusal;

@@ -207,8 +207,8 @@ impl Session {
         }
         let named = self.named(&statement.plan)?;
         let named = named.first().and_then(Option::as_ref);
-        let key = self.key_for(&statement.plan);
-        let text = executing(isolated, named.map(|named| &**named), &key)
+        let identity = self.identity_for(&statement.plan);
+        let text = executing(isolated, named.map(|named| &**named), identity.filling())
             .map_err(|refusal| refusal_report(&refusal, &statement.sql))?;
         let (Some(text), Some(named)) = (text, named) else {
             return Ok(false);
