@@ -13,6 +13,7 @@ pub mod copying;
 mod effort;
 mod findings;
 mod gram;
+mod identity;
 pub mod kind;
 mod mask;
 pub mod refusal;

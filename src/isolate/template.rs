@@ -2,19 +2,33 @@
 
 use std::collections::BTreeSet;
 
-use crate::catalog::Oid;
+use crate::catalog::{Oid, oid};
+use crate::sql::NAME_BYTES_MAX;
 use crate::tenant::{KeyMismatch, TenantKey, TenantType};
 
-/// The type of a place for the tenant, or for the tenants of a scope.
+/// The type of a place for the tenant, for the tenants of a scope, or for what a session is called.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum SlotType {
     /// An array of keys, behind `= ANY`.
     Any(TenantType),
+    /// The name of the database that the client connected to.
+    Database,
+    /// The name of the client's login.
+    Login,
     /// One key.
     One(TenantType),
 }
 
-/// What is put in such a place.
+/// What a session is called.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct SessionName {
+    /// The name of the database that the client connected to.
+    pub database: String,
+    /// The name of the client's login.
+    pub login: String,
+}
+
+/// Whose rows are meant.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum SlotValue<'a> {
     /// The keys of a scope.
@@ -23,11 +37,36 @@ pub enum SlotValue<'a> {
     One(&'a TenantKey),
 }
 
+/// What is put in the places of a template.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Filling<'a> {
+    /// Whose rows are meant.
+    pub rows: SlotValue<'a>,
+    /// What the session is called; where none is told, a statement that asks for it is not sent.
+    pub session: Option<&'a SessionName>,
+}
+
+impl<'a> From<&'a TenantKey> for Filling<'a> {
+    fn from(key: &'a TenantKey) -> Self {
+        SlotValue::One(key).into()
+    }
+}
+
+impl<'a> From<SlotValue<'a>> for Filling<'a> {
+    fn from(rows: SlotValue<'a>) -> Self {
+        Self {
+            rows,
+            session: None,
+        }
+    }
+}
+
 impl SlotType {
     /// The type's name in `pg_catalog`, which the place is printed with.
     pub fn name(self) -> &'static str {
         match self {
             Self::Any(element) => element.array_name(),
+            Self::Database | Self::Login => "name",
             Self::One(key) => key.name(),
         }
     }
@@ -36,31 +75,49 @@ impl SlotType {
     pub fn oid(self) -> Oid {
         match self {
             Self::Any(element) => element.array_oid(),
+            Self::Database | Self::Login => oid::NAME,
             Self::One(key) => key.oid(),
         }
     }
 
     /// The value in this type's text form.
-    pub fn text(self, value: SlotValue<'_>) -> Result<String, KeyMismatch> {
-        match (self, value) {
+    pub fn text(self, filling: Filling<'_>) -> Result<String, KeyMismatch> {
+        match (self, filling.rows) {
             (Self::Any(element), SlotValue::Any(keys)) => element.array_text(keys),
             (Self::One(key_type), SlotValue::One(key)) => key_type.text(key),
-            (Self::Any(_) | Self::One(_), _) => Err(self.mismatch(value)),
+            (Self::Database | Self::Login, _) => self.session_name(filling).map(str::to_owned),
+            (Self::Any(_) | Self::One(_), _) => Err(self.mismatch(filling)),
         }
     }
 
     /// The value in this type's binary form.
-    pub fn binary(self, value: SlotValue<'_>) -> Result<Vec<u8>, KeyMismatch> {
-        match (self, value) {
+    pub fn binary(self, filling: Filling<'_>) -> Result<Vec<u8>, KeyMismatch> {
+        match (self, filling.rows) {
             (Self::Any(element), SlotValue::Any(keys)) => element.array_binary(keys),
             (Self::One(key_type), SlotValue::One(key)) => key_type.binary(key),
-            (Self::Any(_) | Self::One(_), _) => Err(self.mismatch(value)),
+            (Self::Database | Self::Login, _) => {
+                let name = self.session_name(filling)?;
+                Ok(name.as_bytes().to_vec())
+            }
+            (Self::Any(_) | Self::One(_), _) => Err(self.mismatch(filling)),
         }
     }
 
-    fn mismatch(self, value: SlotValue<'_>) -> KeyMismatch {
+    /// What the session is called, as long as a value of type `name` may be.
+    fn session_name(self, filling: Filling<'_>) -> Result<&str, KeyMismatch> {
+        let name = filling.session.map(|session| match self {
+            Self::Database => session.database.as_str(),
+            Self::Any(_) | Self::Login | Self::One(_) => session.login.as_str(),
+        });
+        let name = name.ok_or_else(|| self.mismatch(filling))?;
+        Ok(name
+            .get(..name.floor_char_boundary(NAME_BYTES_MAX))
+            .unwrap_or_default())
+    }
+
+    fn mismatch(self, filling: Filling<'_>) -> KeyMismatch {
         KeyMismatch {
-            key: match value {
+            key: match filling.rows {
                 SlotValue::Any(_) => "a scope".to_owned(),
                 SlotValue::One(key) => key.to_string(),
             },

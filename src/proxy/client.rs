@@ -9,9 +9,10 @@ use tokio::sync::watch;
 use super::context::Context;
 use super::converse::{Route, converse, destination, main_database};
 use super::hatch::note_refused_login;
-use super::identity::{Actor, actor};
+use super::identity::{Actor, actor, asked_database};
 use super::parameters::{Requested, initial_variables, requested};
 use crate::config::{Isolation, Limits, Login, LoginRole};
+use crate::isolate::template::SessionName;
 use crate::net::handshake::{ClientStream, HandshakeError, Request};
 use crate::net::stream::Stream;
 use crate::protocol::error_response::ErrorReport;
@@ -188,6 +189,7 @@ impl Newcomer {
         let identity = Identity {
             session: self.context.numbers.next(),
             key: route.key.clone(),
+            name: Arc::new(self.session_name()),
         };
         let mut session = Session::new(identity, variables, reported);
         if let Actor::Admin { upstream } = &route.actor {
@@ -195,6 +197,14 @@ impl Newcomer {
             session.open_hatch(self.login.name.clone(), rules);
         }
         Ok(Box::new(Welcome { session, route }))
+    }
+
+    /// What the client called itself, and the database that it asked for.
+    fn session_name(&self) -> SessionName {
+        SessionName {
+            database: asked_database(&self.startup, &self.login).to_owned(),
+            login: self.login.name.clone(),
+        }
     }
 
     /// Where the actor's statements go, and with what bounds.

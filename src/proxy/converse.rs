@@ -14,9 +14,7 @@ use tokio::time::Instant;
 use super::collect::{CollectError, Collector};
 use super::context::{Context, Counted};
 use super::fan::{Fan, Finished};
-use super::fan_watch::{
-    Preparation, SERVER_LOST, Sink, Verdict, prepare_fan, settle, watch_fan,
-};
+use super::fan_watch::{Preparation, SERVER_LOST, Sink, Verdict, prepare_fan, settle, watch_fan};
 use super::hatch::{Witness, note_refused_tenant, now};
 use super::identity::Actor;
 use super::relay::{Event, poll_relay};

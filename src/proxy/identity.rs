@@ -26,11 +26,7 @@ pub(super) fn actor(
     startup: &Startup,
     named_in_options: Option<&str>,
 ) -> Result<Actor, ErrorReport> {
-    let database = match startup.parameter("database") {
-        Some(database) if !database.is_empty() => database,
-        // As PostgreSQL does.
-        Some(_) | None => login.name.as_str(),
-    };
+    let database = asked_database(startup, login);
     match &login.role {
         LoginRole::Admin => {
             if named_in_options.is_none() && snapshot.config().upstreams.contains_key(database) {
@@ -62,6 +58,15 @@ pub(super) fn actor(
                 }
             }
         }
+    }
+}
+
+/// The name of the database that a client asks for.
+pub(super) fn asked_database<'a>(startup: &'a Startup, login: &'a Login) -> &'a str {
+    match startup.parameter("database") {
+        Some(database) if !database.is_empty() => database,
+        // As PostgreSQL does.
+        Some(_) | None => login.name.as_str(),
     }
 }
 

@@ -178,6 +178,7 @@ impl Part {
             Identity {
                 session: self.context.numbers.next(),
                 key: TenantKey::Text(String::new()),
+                name: Arc::default(),
             },
             Variables::new(self.request.variables.clone()),
             BTreeMap::new(),

@@ -12,7 +12,7 @@ use crate::admitted::Admitted;
 use crate::catalog::Oid;
 use crate::isolate::copying::Copying;
 use crate::isolate::refusal::{Reason, Refusal};
-use crate::isolate::template::{SlotType, SlotValue};
+use crate::isolate::template::{Filling, SlotType};
 use crate::isolate::{Isolated, Kind, isolate, pass};
 use crate::protocol::error_response::OwnValue;
 use crate::tenant::{Classified, TenantKey, TenantType, Verb};
@@ -126,13 +126,14 @@ impl Plan {
         }
     }
 
-    /// What the tenant's parameters are bound to: the session's own key, but an admin's statement
+    /// What the tenant's parameters are bound to: what the session has, but an admin's statement
     /// brings the keys of its scope along.
-    pub fn tenant_value<'a>(&'a self, key: &'a TenantKey) -> SlotValue<'a> {
-        match self.statements.first().map(|statement| &statement.admitted) {
-            Some(Admitted::Bypassed(bypassed)) => bypassed.value().unwrap_or(SlotValue::One(key)),
-            Some(Admitted::Isolated(_)) | None => SlotValue::One(key),
-        }
+    pub fn filling<'a>(&'a self, session: Filling<'a>) -> Filling<'a> {
+        let scope = match self.statements.first().map(|statement| &statement.admitted) {
+            Some(Admitted::Bypassed(bypassed)) => bypassed.value(),
+            Some(Admitted::Isolated(_)) | None => None,
+        };
+        scope.map_or(session, Filling::from)
     }
 }
 
@@ -145,10 +146,10 @@ pub(super) fn copying(admitted: &Admitted) -> Option<&Copying> {
 }
 
 /// The text in which whose rows are meant is written out.
-pub(super) fn text_for(admitted: &Admitted, key: &TenantKey) -> Result<String, Refusal> {
+pub(super) fn text_for(admitted: &Admitted, filling: Filling<'_>) -> Result<String, Refusal> {
     match admitted {
         Admitted::Bypassed(bypassed) => bypassed.with_scope(),
-        Admitted::Isolated(verified) => verified.with_tenant(key),
+        Admitted::Isolated(verified) => verified.with_tenant(filling),
     }
 }
 

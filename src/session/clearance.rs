@@ -15,7 +15,7 @@ use super::hatch::{
 };
 use super::leave::unknown;
 use super::record::{Intent, parameters};
-use super::{Housekeeping, Session, Stage};
+use super::{Housekeeping, Identity, Session, Stage};
 use crate::bypass::Ending;
 use crate::isolate::{Kind, TransactionCommand};
 use crate::protocol::backend::TransactionStatus;
@@ -423,11 +423,12 @@ impl Session {
     }
 
     /// What stands in the place of the tenant's parameters.
-    pub(super) fn key_for(&self, plan: &Plan) -> TenantKey {
+    pub(super) fn identity_for(&self, plan: &Plan) -> Identity {
+        let mut identity = self.identity.clone();
         let Some(hatch) = &self.hatch else {
-            return self.identity.key.clone();
+            return identity;
         };
-        TenantKey::Text(match own_variable(plan) {
+        identity.key = TenantKey::Text(match own_variable(plan) {
             Some(Kind::Show { variable }) if variable == BYPASS => hatch
                 .leave()
                 .map(|leave| leave.describe(hatch.now))
@@ -436,7 +437,8 @@ impl Session {
                 self.variables.own(variable).unwrap_or_default().to_owned()
             }
             Some(_) | None => String::new(),
-        })
+        });
+        identity
     }
 }
 

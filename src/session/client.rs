@@ -396,8 +396,8 @@ impl Session {
     fn query(&mut self, sql: &Bytes) -> Result<(), Failure> {
         self.statements.remove(&Bytes::new());
         let plan = self.admit(sql, &[])?;
-        let key = self.key_for(&plan);
-        self.check_streams(&plan, &key)?;
+        let identity = self.identity_for(&plan);
+        self.check_streams(&plan, &identity.key)?;
         let named = self.named(&plan)?;
         self.begin_counting(&plan);
         let Some(server) = &mut self.server else {
@@ -416,7 +416,7 @@ impl Session {
         } else {
             server
                 .out
-                .query(&plan, &named, &key)
+                .query(&plan, &named, identity.filling())
                 .map_err(|refusal| refusal_report(&refusal, sql))?;
         }
         let renames = effects.iter().any(Effect::changes_names);
@@ -450,7 +450,8 @@ impl Session {
     }
 
     pub(super) fn text_to_prepare<'p>(&self, plan: &'p Plan) -> Result<ParseText<'p>, Failure> {
-        text_to_prepare(plan, &self.key_for(plan)).map_err(|refusal| refusal_report(&refusal, b""))
+        let identity = self.identity_for(plan);
+        text_to_prepare(plan, identity.filling()).map_err(|refusal| refusal_report(&refusal, b""))
     }
 
     fn bind(&mut self, bind: &Bind) -> Result<(), Failure> {
@@ -465,8 +466,8 @@ impl Session {
             self.portals.insert(portal, Arc::clone(&statement.plan));
             return Ok(());
         }
-        let key = self.key_for(&statement.plan);
-        self.check_streams(&statement.plan, &key)?;
+        let identity = self.identity_for(&statement.plan);
+        self.check_streams(&statement.plan, &identity.key)?;
         let text = self.text_to_prepare(&statement.plan)?;
         let Some(server) = &mut self.server else {
             return Ok(());
@@ -474,7 +475,7 @@ impl Session {
         prepare(server, (&statement.plan, &text), Asker::Proxy, None);
         server
             .out
-            .bind(bind, &statement.plan, &key)
+            .bind(bind, &statement.plan, identity.filling())
             .map_err(|mismatch| ErrorReport::error("22023", mismatch.to_string()))?;
         server.expected.push(Reply::Bind);
         self.portals.insert(

@@ -59,6 +59,7 @@ pub use record::{HatchEvent, Intent, Refused};
 pub use server_state::ServerState;
 pub use variables::Variables;
 
+use crate::isolate::template::{Filling, SessionName, SlotValue};
 use crate::protocol::Violation;
 use crate::protocol::backend::parameter_status;
 use crate::protocol::error_response::{ErrorReport, OwnValue};
@@ -80,6 +81,18 @@ pub struct Identity {
     pub session: u64,
     /// The tenant's value in the tenant column.
     pub key: TenantKey,
+    /// What the session is called.
+    pub name: Arc<SessionName>,
+}
+
+impl Identity {
+    /// What is put in the places of templates.
+    fn filling(&self) -> Filling<'_> {
+        Filling {
+            rows: SlotValue::One(&self.key),
+            session: Some(&self.name),
+        }
+    }
 }
 
 /// In which state a server connection comes back.

@@ -72,7 +72,8 @@ impl Session {
     fn in_this_block(&self, plan: &Plan, failure: Failure) -> Failure {
         let first = plan.statements.first().map(|statement| &statement.kind);
         if self.variables.has_failed() && !matches!(first, Some(Kind::Transaction(_))) {
-            let message = "current transaction is aborted, commands ignored until end of transaction block";
+            let message =
+                "current transaction is aborted, commands ignored until end of transaction block";
             return ErrorReport::error("25P02", message);
         }
         failure
@@ -253,8 +254,8 @@ impl Session {
         }
         let named = self.named(&statement.plan)?;
         let named = named.first().and_then(Option::as_ref);
-        let key = self.key_for(&statement.plan);
-        let text = executing(isolated, named.map(|named| &**named), &key)
+        let identity = self.identity_for(&statement.plan);
+        let text = executing(isolated, named.map(|named| &**named), identity.filling())
             .map_err(|refusal| refusal_report(&refusal, &statement.sql))?;
         let (Some(text), Some(named)) = (text, named) else {
             return Ok(false);

@@ -12,13 +12,14 @@ use super::admission::{Plan, StatementId, copying, parse_text, text_for};
 use super::housekeeping::Housekeeping;
 use super::statements::ClientStatement;
 use crate::admitted::Admitted;
-use crate::isolate::refusal::Refusal;
 use crate::isolate::kind::NOTHING;
+use crate::isolate::refusal::Refusal;
+use crate::isolate::template::Filling;
 use crate::isolate::{Isolated, Kind};
 use crate::protocol::backend::{empty, message, put_string};
 use crate::protocol::frame::HEADER_BYTES;
 use crate::protocol::frontend::{Bind, Target};
-use crate::tenant::{KeyMismatch, TenantKey};
+use crate::tenant::KeyMismatch;
 
 /// Spans shorter than this are copied: a system call for each would cost more.
 const SPAN_BYTES_MIN: usize = 1024;
@@ -139,14 +140,14 @@ impl ToServer {
         &mut self,
         plan: &Plan,
         named: &[Option<Arc<ClientStatement>>],
-        key: &TenantKey,
+        filling: Filling<'_>,
     ) -> Result<(), Refusal> {
         let mut texts = Vec::with_capacity(plan.statements.len());
         let named = named.iter().map(Option::as_deref).chain(repeat(None));
         for (statement, named) in plan.statements.iter().zip(named) {
-            texts.push(match executing(statement, named, key)? {
+            texts.push(match executing(statement, named, filling)? {
                 Some(text) => text,
-                None => text_for(&statement.admitted, key)?,
+                None => text_for(&statement.admitted, filling)?,
             });
         }
         // The line break ends a comment, should a text end in one.
@@ -219,18 +220,18 @@ impl ToServer {
         &mut self,
         bind: &Bind,
         plan: &Arc<Plan>,
-        key: &TenantKey,
+        filling: Filling<'_>,
     ) -> Result<(), KeyMismatch> {
         let slots = plan.tenant_parameters();
         // One code stands for all parameters, the tenant's included.
         let binary = bind.parameter_formats == [1];
-        let value = plan.tenant_value(key);
+        let filling = plan.filling(filling);
         let mut tenant = Vec::with_capacity(slots.len());
         for slot in slots {
             tenant.push(if binary {
-                slot.binary(value)?
+                slot.binary(filling)?
             } else {
-                slot.text(value)?.into_bytes()
+                slot.text(filling)?.into_bytes()
             });
         }
         message(&mut self.bytes, b'B', |body| {
@@ -327,13 +328,13 @@ pub(super) struct ParseText<'p>(Cow<'p, str>);
 /// The text for a Parse message: the tenant is a parameter of it, or, where it takes none, written out.
 pub(super) fn text_to_prepare<'p>(
     plan: &'p Plan,
-    key: &TenantKey,
+    filling: Filling<'_>,
 ) -> Result<ParseText<'p>, Refusal> {
     let Some(statement) = plan.statements.first() else {
         return Ok(ParseText(Cow::Borrowed("")));
     };
     Ok(ParseText(match copying(&statement.admitted) {
-        Some(_) => Cow::Owned(text_for(&statement.admitted, key)?),
+        Some(_) => Cow::Owned(text_for(&statement.admitted, filling)?),
         None => Cow::Borrowed(parse_text(&statement.admitted)),
     }))
 }
@@ -343,14 +344,14 @@ pub(super) fn text_to_prepare<'p>(
 pub(super) fn executing(
     statement: &Isolated,
     named: Option<&ClientStatement>,
-    key: &TenantKey,
+    filling: Filling<'_>,
 ) -> Result<Option<String>, Refusal> {
     match (&statement.kind, &statement.admitted, named) {
         (Kind::Execute { .. }, Admitted::Isolated(verified), Some(named)) => {
             let plan = &named.plan;
             verified.can_execute(plan.patterns())?;
             verified
-                .executing(&plan.id.name(), plan.tenant_parameters(), key)
+                .executing(&plan.id.name(), plan.tenant_parameters(), filling)
                 .map(Some)
         }
         (Kind::Deallocate(Some(_)), _, Some(_)) => Ok(Some(NOTHING.to_owned())),

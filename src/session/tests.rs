@@ -26,6 +26,7 @@ impl Script {
         let identity = Identity {
             session: numbers.next(),
             key: TenantKey::Integer(1),
+            name: Arc::default(),
         };
         let mut session = Session::new(identity, Variables::default(), BTreeMap::new());
         session.set_admission(Some(Arc::new(admission)));

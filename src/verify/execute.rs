@@ -11,8 +11,7 @@ use super::scope::{Extent, Level, Rows, Tenancy};
 use super::{Pattern, VerifiedStatement, bare, reading, words};
 use crate::isolate::kind::{EXECUTED, NOTHING};
 use crate::isolate::refusal::Refusal;
-use crate::isolate::template::{SlotType, SlotValue};
-use crate::tenant::TenantKey;
+use crate::isolate::template::{Filling, SlotType};
 
 impl Proof<'_> {
     pub(super) fn execute(
@@ -96,7 +95,7 @@ impl VerifiedStatement {
         &self,
         statement: &str,
         slots: &[SlotType],
-        key: &TenantKey,
+        filling: Filling<'_>,
     ) -> Result<String, Refusal> {
         let wrong = || differs("an EXECUTE");
         let named = format!("EXECUTE {EXECUTED}");
@@ -108,7 +107,7 @@ impl VerifiedStatement {
             arguments.push(inner.ok_or_else(wrong)?.to_owned());
         }
         for slot in slots {
-            let value = words::literal(*slot, SlotValue::One(key))?;
+            let value = words::literal(*slot, filling)?;
             arguments.push(format!("{value}::pg_catalog.{}", slot.name()));
         }
         let text = if arguments.is_empty() {

@@ -16,12 +16,17 @@ use super::proof::{
 use super::scope::{self, Found, Output, Reference, Tenancy};
 use super::sequence::is_next_value;
 use super::setting::is_current_setting;
-use super::{bare, reading};
+use super::silent::location;
+use super::{bare, identity, reading};
 use crate::isolate::refusal::Reason;
 
 impl Proof<'_> {
     /// Compares two expressions.
     pub(super) fn expression(&mut self, original: &Node, rewritten: &Node) -> Checked {
+        let asked = original.node.as_ref().and_then(identity::asked);
+        if let Some(asked) = asked {
+            return self.named(asked, rewritten, location(original));
+        }
         let (original, rewritten) = match (&original.node, &rewritten.node) {
             (Some(original), Some(rewritten)) => (original, rewritten),
             (None, None) => return Ok(()),
@@ -233,7 +238,7 @@ impl Proof<'_> {
         equal(agg_distinct, "DISTINCT in a function")?;
         equal(func_variadic, "VARIADIC")?;
         equal(funcformat, "the form of a function call")?;
-        self.arguments(args)?;
+        self.expressions(args, "the arguments of a function")?;
         self.sort(agg_order, Keys::Inputs)?;
         self.optional(agg_filter, "FILTER")?;
         match over {
@@ -241,10 +246,6 @@ impl Proof<'_> {
             (None, None) => Ok(()),
             (Some(_), None) | (None, Some(_)) => Err(differs("OVER")),
         }
-    }
-
-    fn arguments(&mut self, args: Pair<'_, Vec<Node>>) -> Checked {
-        self.expressions(args, "the arguments of a function")
     }
 
     /// Compares what selects fields and elements. A field can be a function that is called on the
@@ -424,10 +425,10 @@ pub(super) fn sent_as(fields: Pair<'_, Vec<Node>>, named: Reference<'_>) -> Chec
     }
 }
 
-/// The clock may be asked; roles and databases are the proxy's own.
+/// The clock and the search path may be asked.
 fn value_function(op: i32, at: Option<usize>) -> Checked {
     use pg::SqlValueFunctionOp as Op;
-    let name = match Op::try_from(op) {
+    match Op::try_from(op) {
         Ok(
             Op::SvfopCurrentDate
             | Op::SvfopCurrentTime
@@ -437,16 +438,22 @@ fn value_function(op: i32, at: Option<usize>) -> Checked {
             | Op::SvfopLocaltime
             | Op::SvfopLocaltimeN
             | Op::SvfopLocaltimestamp
-            | Op::SvfopLocaltimestampN,
-        ) => return Ok(()),
-        Ok(Op::SvfopCurrentRole) => "current_role",
-        Ok(Op::SvfopCurrentUser) => "current_user",
-        Ok(Op::SvfopUser) => "user",
-        Ok(Op::SvfopSessionUser) => "session_user",
-        Ok(Op::SvfopCurrentCatalog) => "current_catalog",
-        Ok(Op::SvfopCurrentSchema) => "current_schema",
-        Ok(Op::SqlvalueFunctionOpUndefined) | Err(_) => "of this kind",
-    };
-    let function = name.to_owned();
-    Err(refuse(Reason::FunctionNotAllowed { function }, at))
+            | Op::SvfopLocaltimestampN
+            // As the function of this name.
+            | Op::SvfopCurrentSchema,
+        ) => Ok(()),
+        // `identity` knows the others.
+        Ok(
+            Op::SvfopCurrentRole
+            | Op::SvfopCurrentUser
+            | Op::SvfopUser
+            | Op::SvfopSessionUser
+            | Op::SvfopCurrentCatalog
+            | Op::SqlvalueFunctionOpUndefined,
+        )
+        | Err(_) => {
+            let function = "this value function".to_owned();
+            Err(refuse(Reason::FunctionNotAllowed { function }, at))
+        }
+    }
 }

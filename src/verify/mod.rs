@@ -23,6 +23,7 @@
 //! | the value for the tenant column under a scope, checked | `owner::checked_owner` |
 //! | the sequence of `nextval`, qualified | `sequence::next_value` |
 //! | `set_config` and `current_setting`, qualified | `setting::sets`, `setting::current_setting` |
+//! | a call that asks what the session is called, as a sub-select of the name | `identity::named` |
 //! | COPY of a table, as COPY of the query of its rows | `copy::copied_rows` |
 //! | the tenant column in front of the columns of COPY FROM | `copy::copy_in` |
 //! | COSTS OFF at the end of EXPLAIN's options | `command::explain` |
@@ -51,6 +52,7 @@ mod expression;
 mod from;
 mod gate;
 mod hatch;
+mod identity;
 mod join;
 mod mask;
 mod merge;
@@ -89,8 +91,8 @@ use pg_query::NodeEnum;
 use crate::catalog::{Oid, RelationName};
 use crate::isolate::copying::Copying;
 use crate::isolate::refusal::{Reason, Refusal};
-use crate::isolate::template::{Reading, Slot, SlotType, SlotValue, Template};
-use crate::tenant::{Classified, Rows, Scope, TenantKey, Verb};
+use crate::isolate::template::{Filling, Reading, Slot, SlotType, SlotValue, Template};
+use crate::tenant::{Classified, Rows, Scope, Verb};
 use proof::Proof;
 
 pub use collect::{Collect, TEMPORARY, collect};
@@ -233,10 +235,10 @@ impl VerifiedStatement {
 
     /// The text for a Query message, or of a COPY, in which the tenant is a quoted literal. The result was
     /// scanned again: it has the template's tokens, with one literal in place of each parameter.
-    pub fn with_tenant(&self, key: &TenantKey) -> Result<String, Refusal> {
+    pub fn with_tenant<'f>(&self, filling: impl Into<Filling<'f>>) -> Result<String, Refusal> {
         match &self.scope {
             None if self.slots.is_empty() => Ok(self.text.clone()),
-            None => words::fill(&self.text, &self.slots, SlotValue::One(key)),
+            None => words::fill(&self.text, &self.slots, filling.into()),
             Some(_) => Err(proof::differs("a tenant for the statement of an admin")),
         }
     }
@@ -244,8 +246,12 @@ impl VerifiedStatement {
     /// The same text with the keys of the scope that it was proved under.
     pub fn with_scope(&self) -> Result<String, Refusal> {
         match self.scope.as_ref().map(|scope| &scope.rows) {
-            Some(Rows::AsTenant(key)) => words::fill(&self.text, &self.slots, SlotValue::One(key)),
-            Some(Rows::Of(keys)) => words::fill(&self.text, &self.slots, SlotValue::Any(keys)),
+            Some(Rows::AsTenant(key)) => {
+                words::fill(&self.text, &self.slots, SlotValue::One(key).into())
+            }
+            Some(Rows::Of(keys)) => {
+                words::fill(&self.text, &self.slots, SlotValue::Any(keys).into())
+            }
             Some(Rows::All) if self.slots.is_empty() => Ok(self.text.clone()),
             Some(Rows::All) | None => Err(proof::differs("a scope")),
         }

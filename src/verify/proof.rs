@@ -276,7 +276,9 @@ impl<'a> Proof<'a> {
         let offset = usize::try_from(parameter.location).map_err(|_error| wrong())?;
         let is_type = type_name.as_ref().is_some_and(|name| match wanted {
             SlotType::Any(element) => is_array_type(name, element.name()),
-            SlotType::One(_) => is_plain_type(name, wanted.name()),
+            SlotType::Database | SlotType::Login | SlotType::One(_) => {
+                is_plain_type(name, wanted.name())
+            }
         });
         if !is_type
             || self.slot_type(number) != Some(wanted)
@@ -326,7 +328,7 @@ impl<'a> Proof<'a> {
         };
         let wanted_kind = match wanted {
             SlotType::Any(_) => pg::AExprKind::AexprOpAny,
-            SlotType::One(_) => pg::AExprKind::AexprOp,
+            SlotType::Database | SlotType::Login | SlotType::One(_) => pg::AExprKind::AexprOp,
         };
         if *kind != i32::from(wanted_kind) || path(name).as_deref() != Some(&["pg_catalog", "="]) {
             return Err(wrong());

@@ -20,7 +20,7 @@ use super::names::{self, Listed};
 use super::proof::{Checked, Proof, path, refuse};
 use super::scope::{self, Extent, Found, Output, Rows};
 use super::types::{self, OPAQUE, Origin, Size, Typed, Value};
-use super::{bare, expression};
+use super::{bare, expression, identity};
 use crate::catalog::{Oid, TypeKind, oid};
 use crate::isolate::refusal::{Reason, Refusal};
 
@@ -78,6 +78,9 @@ impl Proof<'_> {
         let Some(kind) = &node.node else {
             return Err(loud("an empty expression", node));
         };
+        if identity::asked(kind).is_some() {
+            return Ok(Value::constant(oid::NAME));
+        }
         match kind {
             NodeEnum::ColumnRef(column) => self.silent_column(column, node),
             NodeEnum::ParamRef(parameter) => self.parameter(*parameter),

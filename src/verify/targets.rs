@@ -4,6 +4,7 @@ use pg_query::protobuf as pg;
 use pg_query::{Node, NodeEnum};
 
 use super::expression::{reference, sent_as};
+use super::identity;
 use super::owner::Owner;
 use super::proof::{
     Checked, Pair, Proof, anywhere, both, column_path, differs, empty, equal, path, position,
@@ -307,7 +308,11 @@ fn expanded_row(value: &Node) -> Option<&pg::ColumnRef> {
     reason = "a name that is not known makes the result's columns not all known"
 )]
 fn column_name(value: &Node) -> Option<String> {
-    match value.node.as_ref()? {
+    let value = value.node.as_ref()?;
+    if let Some(asked) = identity::asked(value) {
+        return Some(asked.name.to_owned());
+    }
+    match value {
         NodeEnum::ColumnRef(column) => Some((*path(&column.fields)?.last()?).to_owned()),
         NodeEnum::FuncCall(call) => Some((*path(&call.funcname)?.last()?).to_owned()),
         NodeEnum::CollateClause(collate) => column_name(collate.arg.as_ref()?),

@@ -72,7 +72,11 @@ fn template(original: &str, sent: &str, declared: usize) -> Template {
         let marked = after.split_once('}').and_then(|(name, after)| {
             let one = types.iter().map(|kind| SlotType::One(*kind));
             let any = types.iter().map(|kind| SlotType::Any(*kind));
-            let found = one.chain(any).find(|kind| kind.name() == name)?;
+            let found = match name {
+                "database" => SlotType::Database,
+                "login" => SlotType::Login,
+                _ => one.chain(any).find(|kind| kind.name() == name)?,
+            };
             Some((found, after))
         });
         template.text.push_str(before);

@@ -12,7 +12,7 @@ use pg_query::protobuf::{ScanToken, Token};
 
 use super::Claim;
 use crate::isolate::refusal::{Reason, Refusal};
-use crate::isolate::template::{Edit, Reading, Slot, SlotType, SlotValue};
+use crate::isolate::template::{Edit, Filling, Reading, Slot, SlotType};
 
 /// Deeper statements are refused. The tree of a statement is at most a few times as deep.
 pub(super) const NESTING_MAX: usize = 600;
@@ -320,9 +320,10 @@ pub(super) fn nesting(tokens: &[ScanToken]) -> Result<usize, Refusal> {
     Ok(deepest)
 }
 
-/// Puts the tenant's key, or the scope's keys, as a quoted literal in place of each slot, and scans the result: it must
+/// Puts the tenant's key, the scope's keys or the session's names, as quoted literals in place of the slots, and scans the
+/// result: it must
 /// have the template's words, with one literal in place of each slot.
-pub(super) fn fill(text: &str, slots: &[Slot], value: SlotValue<'_>) -> Result<String, Refusal> {
+pub(super) fn fill(text: &str, slots: &[Slot], filling: Filling<'_>) -> Result<String, Refusal> {
     let mut filled = String::with_capacity(text.len() + slots.len() * 8);
     let mut from = 0;
     for slot in slots {
@@ -333,7 +334,7 @@ pub(super) fn fill(text: &str, slots: &[Slot], value: SlotValue<'_>) -> Result<S
             return Err(unproved("a slot that is not where it should be"));
         };
         filled.push_str(before);
-        filled.push_str(&literal(slot.slot_type, value)?);
+        filled.push_str(&literal(slot.slot_type, filling)?);
         from = slot.offset + parameter.len();
     }
     filled.push_str(text.get(from..).unwrap_or_default());
@@ -341,9 +342,9 @@ pub(super) fn fill(text: &str, slots: &[Slot], value: SlotValue<'_>) -> Result<S
     Ok(filled)
 }
 
-pub(super) fn literal(slot_type: SlotType, value: SlotValue<'_>) -> Result<String, Refusal> {
+pub(super) fn literal(slot_type: SlotType, filling: Filling<'_>) -> Result<String, Refusal> {
     let value = slot_type
-        .text(value)
+        .text(filling)
         .map_err(|mismatch| unproved(&mismatch.to_string()))?;
     Ok(format!("'{}'", value.replace('\'', "''")))
 }

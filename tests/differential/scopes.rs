@@ -331,8 +331,8 @@ fn value_of(statement: &BypassedStatement, format: Format) -> Vec<Raw> {
     slots
         .map(|slot| {
             let bytes = match format {
-                Format::Text => slot.text(value).expect("a text").into_bytes(),
-                Format::Binary => slot.binary(value).expect("a value"),
+                Format::Text => slot.text(value.into()).expect("a text").into_bytes(),
+                Format::Binary => slot.binary(value.into()).expect("a value"),
             };
             Raw(format, bytes)
         })

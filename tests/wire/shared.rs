@@ -12,6 +12,10 @@ pub fn trials() -> Vec<Trial> {
             hidden_parameter();
             Ok(())
         }),
+        Trial::test("wire::identity_functions_tell_the_session", || {
+            session_names();
+            Ok(())
+        }),
         Trial::test("wire::a_wrong_pattern_fails_before_it_is_sent", || {
             patterns();
             Ok(())
@@ -112,6 +116,38 @@ fn patterns() {
             raw.send(&[message('C', b"Ss\0"), sync()].concat());
             raw.until_ready();
         }
+    }
+}
+
+/// One prepared statement serves all, and each is told its own name.
+fn session_names() {
+    let proxy = Proxy::start(Settings {
+        pool_size: 1,
+        ..Settings::default()
+    });
+    let sql = "SELECT current_database() || '/' || current_user || '/' || name FROM items \
+               WHERE id = $1 AND id < $2 AND name <> session_user";
+    let (one, nine) = (1_i32.to_be_bytes(), 9_i32.to_be_bytes());
+    for (name, told) in [
+        ("a", "a/app/CANARY-T1"),
+        ("b", "b/app/CANARY-T2"),
+        ("a", "a/app/CANARY-T1"),
+    ] {
+        let mut raw = tenant(&proxy, name);
+        raw.send(&[parse("s", sql), describe_statement("s"), sync()].concat());
+        let described = raw.until_ready();
+        assert_eq!(described[1].body, b"\0\x02\0\0\0\x17\0\0\0\x17");
+        for (formats, values) in [(&[][..], [&b"1"[..], b"9"]), (&[1], [&one, &nine])] {
+            raw.send(&[bind(formats, &values), execute(), sync()].concat());
+            let messages = raw.until_ready();
+            assert!(messages[1].body.ends_with(told.as_bytes()), "{messages:?}");
+        }
+        let simple = raw.query("SELECT current_user || '@' || current_catalog");
+        assert!(simple[1].body.ends_with(format!("app@{name}").as_bytes()));
+        let prepared = raw.query("PREPARE p AS SELECT current_catalog");
+        assert_eq!(shape(&prepared), "C Z:I");
+        let executed = raw.query("EXECUTE p");
+        assert!(executed[1].body.ends_with(name.as_bytes()), "{executed:?}");
     }
 }
 

@@ -384,7 +384,12 @@ impl Rewriter<'_> {
                 let name = column.type_name.as_ref();
                 return name.map_or(Ok(()), |name| self.type_name(name));
             }
+            NodeEnum::RangeFunction(function) => self.asks_in_from(function)?,
+            NodeEnum::SqlvalueFunction(function) => return self.asks_by_keyword(function.location),
             NodeEnum::FuncCall(call) => {
+                if self.asks_by_call(call)? {
+                    return Ok(());
+                }
                 self.function_name(call)?;
                 if self.sequence_name(call)? {
                     return Ok(());
@@ -418,6 +423,10 @@ impl Rewriter<'_> {
             TenantColumn::Hidden => SlotType::One(tenant_type),
             TenantColumn::Visible => SlotType::Any(tenant_type),
         };
+        self.slot_of(slot_type)
+    }
+
+    fn slot_of(&mut self, slot_type: SlotType) -> String {
         let known = self
             .tenant_parameters
             .iter()

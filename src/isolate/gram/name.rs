@@ -1,12 +1,16 @@
 //! Names of columns, functions, types and collations.
 
+use std::ops::Range;
+
 use pg_query::protobuf as pg;
 use pg_query::protobuf::Token;
 use pg_query::{Node, NodeEnum};
 
 use super::{Rewriter, Rewritten, lost, unsupported};
 use crate::catalog::{Resolved, qualified_name};
+use crate::isolate::identity;
 use crate::isolate::refusal::{Reason, Refusal};
+use crate::isolate::template::SlotType;
 use crate::sql;
 
 impl Rewriter<'_> {
@@ -91,6 +95,63 @@ impl Rewriter<'_> {
             format!("'{literal}'::pg_catalog.regclass"),
         );
         Ok(true)
+    }
+
+    /// `current_user` and its kin; other words of this kind stay as they are.
+    pub(super) fn asks_by_keyword(&mut self, location: i32) -> Rewritten<()> {
+        let at = self.words.at(location)?;
+        let keyword = self.words.written(at).to_ascii_lowercase();
+        let asked = identity::by_keyword(&keyword);
+        self.answer(asked, at..at + 1, &keyword);
+        Ok(())
+    }
+
+    /// `current_database()` and its kin. Whether it is such a call.
+    pub(super) fn asks_by_call(&mut self, call: &pg::FuncCall) -> Rewritten<bool> {
+        let name = match parts(&call.funcname)?.as_slice() {
+            ["pg_catalog", name] => *name,
+            [name] => *name,
+            _ => return Ok(false),
+        };
+        let asked = identity::by_call(name).filter(|_| call.args.is_empty());
+        let start = self.words.at(call.location)?;
+        let open = self.words.behind_name(start);
+        if asked.is_none() || !self.words.is(open, Token::Ascii40) {
+            return Ok(false);
+        }
+        self.answer(asked, start..open + 2, name);
+        Ok(true)
+    }
+
+    /// A sub-select cannot take the place of such a call in FROM: it needs another alias.
+    pub(super) fn asks_in_from(&mut self, range: &pg::RangeFunction) -> Rewritten<()> {
+        for item in &range.functions {
+            let Some(NodeEnum::List(item)) = &item.node else {
+                return Err(lost("a function"));
+            };
+            let (at, name) = match item.items.first().and_then(|call| call.node.as_ref()) {
+                Some(NodeEnum::FuncCall(call)) => match parts(&call.funcname)?.last() {
+                    Some(name) if identity::by_call(name).is_some() => (call.location, *name),
+                    Some(_) | None => continue,
+                },
+                Some(NodeEnum::SqlvalueFunction(keyword)) => {
+                    let word = self.words.written(self.words.at(keyword.location)?);
+                    (keyword.location, word)
+                }
+                Some(_) | None => continue,
+            };
+            let function = format!("{} in FROM", name.to_ascii_lowercase());
+            return Err(refuse_at(at, Reason::FunctionNotAllowed { function }));
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, asked: Option<SlotType>, words: Range<usize>, name: &str) {
+        let asked = asked.filter(|_| self.classified.scope().is_none());
+        if let Some(slot_type) = asked {
+            let slot = self.slot_of(slot_type);
+            self.edits.replace(words, identity::named(&slot, name));
+        }
     }
 
     fn is_json_object(&self, call: &pg::FuncCall) -> Rewritten<bool> {

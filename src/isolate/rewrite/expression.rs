@@ -3,6 +3,7 @@
 use super::name::Scope;
 use super::{Presence, Rewriter, Rewritten, identifier, names};
 use crate::catalog::Resolved;
+use crate::isolate::identity as session;
 use crate::isolate::refusal::{Reason, Refusal};
 use crate::sql;
 use crate::sql::ast::{
@@ -26,7 +27,18 @@ impl Rewriter<'_> {
     )]
     fn any_expression(&mut self, expression: &mut Expr, scope: &Scope) -> Rewritten<()> {
         match expression {
-            Expr::Identifier(name) => identifier(name).map(|_| ()),
+            Expr::Identifier(name) => {
+                // A quoted word is no keyword.
+                let asked = match name.quote_style {
+                    None => session::by_keyword(&identifier(name)?),
+                    Some(_) => None,
+                };
+                let name = identifier(name)?;
+                if let Some(named) = self.session_name_of(asked, &name)? {
+                    *expression = named;
+                }
+                Ok(())
+            }
             Expr::CompoundIdentifier(parts) => self.column_reference(parts),
             Expr::Value(value) => self.value(&value.value),
             Expr::Nested(inner)
@@ -177,7 +189,13 @@ impl Rewriter<'_> {
     )]
     fn call(&mut self, expression: &mut Expr, scope: &Scope) -> Rewritten<()> {
         match expression {
-            Expr::Function(function) => self.function(function, scope),
+            Expr::Function(function) => {
+                if let Some(named) = self.session_name(function)? {
+                    *expression = named;
+                    return Ok(());
+                }
+                self.function(function, scope)
+            }
             Expr::AtTimeZone {
                 timestamp,
                 time_zone,

@@ -1,11 +1,13 @@
 //! Function calls: names are qualified, arguments rewritten.
 
 use super::name::Scope;
-use super::{Presence, Rewriter, Rewritten, names};
+use super::{Presence, Rewriter, Rewritten, composed, names};
+use crate::isolate::identity;
 use crate::isolate::refusal::Reason;
+use crate::isolate::template::SlotType;
 use crate::sql;
 use crate::sql::ast::{
-    Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList,
+    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList,
     FunctionArguments, ObjectName, WindowFrame, WindowFrameBound, WindowSpec, WindowType,
 };
 
@@ -23,8 +25,9 @@ const CONSTRUCTS: [&str; 8] = [
 ];
 
 /// Constructs of the grammar that are written without parentheses.
-const VALUE_FUNCTIONS: [&str; 5] = [
+const VALUE_FUNCTIONS: [&str; 6] = [
     "current_date",
+    "current_schema",
     "current_time",
     "current_timestamp",
     "localtime",
@@ -74,8 +77,34 @@ impl Rewriter<'_> {
         }
     }
 
-    /// `CURRENT_DATE` and its kin. Those that tell who or where one is are not known to the client by
-    /// the server's answer.
+    /// What takes the place of a call that asks about the session, if it is one.
+    pub(super) fn session_name(&mut self, function: &Function) -> Rewritten<Option<Expr>> {
+        let (schema, name) = names::relation(&function.name)?;
+        let asked = match (&function.args, schema.as_deref()) {
+            (FunctionArguments::None, None) => identity::by_keyword(&name),
+            (FunctionArguments::List(list), Some("pg_catalog") | None) if list.args.is_empty() => {
+                identity::by_call(&name)
+            }
+            (_, _) => None,
+        };
+        self.session_name_of(asked, &name)
+    }
+
+    /// What takes the place of a word that asks about the session.
+    pub(super) fn session_name_of(
+        &mut self,
+        asked: Option<SlotType>,
+        name: &str,
+    ) -> Rewritten<Option<Expr>> {
+        let asked = asked.filter(|_| self.classified.scope().is_none());
+        let Some(slot_type) = asked else {
+            return Ok(None);
+        };
+        let slot = self.slot_of(slot_type);
+        composed(sql::expression(&identity::named(&slot, name))).map(Some)
+    }
+
+    /// `CURRENT_DATE` and its kin.
     fn value_function(&self, name: &ObjectName) -> Rewritten<()> {
         let (schema, word) = names::relation(name)?;
         if schema.is_none() && VALUE_FUNCTIONS.contains(&word.as_str()) {

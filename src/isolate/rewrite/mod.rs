@@ -253,6 +253,10 @@ impl<'a> Rewriter<'a> {
             TenantColumn::Hidden => SlotType::One(tenant_type),
             TenantColumn::Visible => SlotType::Any(tenant_type),
         };
+        self.slot_of(slot_type)
+    }
+
+    fn slot_of(&mut self, slot_type: SlotType) -> String {
         let known = self
             .tenant_parameters
             .iter()
