@@ -100,6 +100,8 @@ impl Maker<'_> {
         };
         let scope = [item(&table, target)];
         let source = match self.choices.weighted(&[55, 20, 20, 5]) {
+            // Each column may be left out.
+            0..=2 if chosen.is_empty() => "DEFAULT VALUES".to_owned(),
             0 => {
                 let row = self.row(&table, &chosen);
                 format!("({}) VALUES {row}", names.join(", "))

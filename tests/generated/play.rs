@@ -54,7 +54,10 @@ impl Answer {
         self.parts
             .iter()
             .find_map(|part| match part {
-                Part::Error(told) => Some(told.message.clone()),
+                Part::Error(told) => Some(match &told.hint {
+                    Some(hint) => format!("{} ({hint})", told.message),
+                    None => told.message.clone(),
+                }),
                 Part::Line(_) => None,
             })
             .unwrap_or_default()

@@ -122,6 +122,8 @@ impl Maker<'_> {
         let (mut text, first) = self.item(&[], depth);
         let mut items = vec![first];
         let more = self.choices.weighted(&[55, 30, 15]);
+        // Behind a comma, ON sees nothing of what stands before it.
+        let mut seen = 0;
         for _ in 0..more {
             let kind = self.choices.of(&[
                 "JOIN",
@@ -139,7 +141,10 @@ impl Maker<'_> {
                 _ => Vec::new(),
             };
             let (joined, item) = self.item(&beside, depth);
-            text = self.join(kind, &text, &joined, &items, &item, outer, depth);
+            if kind == "," {
+                seen = items.len();
+            }
+            text = self.join(kind, &text, &joined, &items[seen..], &item, outer, depth);
             items.push(item);
         }
         (text, items)

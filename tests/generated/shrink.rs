@@ -52,7 +52,9 @@ pub(super) fn play(ground: &Ground, seeds: &Seeds, counts: &mut Counts) -> Resul
     }
     let contents = contents(&schema, &program, &mut choices, &seeds.data);
     let began = std::time::Instant::now();
-    let (mut clients, mut supervisors) = ground.set_up(&contents);
+    let Some((mut clients, mut supervisors)) = ground.set_up(&contents) else {
+        return Ok(());
+    };
     counts.setting_up += began.elapsed();
     let digests = Digests::new(&schema);
     let foreign = digests.foreign(&mut supervisors);

@@ -177,7 +177,7 @@ const SHAPES: &[Shape] = &[
                 ")".repeat(n)
             )
         },
-        expected: &[(40, Admitted), (500, Refused("TN1006"))],
+        expected: &[(40, Admitted), (500, Admitted), (20_000, Refused("TN1006"))],
     },
     Shape {
         name: "joins in parentheses",
