@@ -31,6 +31,7 @@ pub(super) enum Side {
 }
 
 /// A name of a relation, resolved.
+#[derive(Clone, Copy)]
 pub(super) struct Table<'c> {
     /// The relation.
     pub(super) relation: &'c Relation,
@@ -353,6 +354,7 @@ impl<'a> Proof<'a> {
             hidden: None,
             tenancy,
             locks: Locks::Own,
+            sent: None,
         }
     }
 
@@ -472,6 +474,7 @@ impl<'a> Proof<'a> {
             hidden: None,
             tenancy: Tenancy::Free,
             locks: Locks::Own,
+            sent: None,
         };
         Ok(self.level()?.add(item))
     }
@@ -625,6 +628,7 @@ fn from_output(
         hidden: None,
         tenancy: output.tenancy,
         locks: output.locks,
+        sent: None,
     };
     (item, loud)
 }

@@ -174,6 +174,7 @@ impl<'a> Proof<'a> {
             hidden: None,
             tenancy: output.tenancy,
             locks: output.locks,
+            sent: None,
         };
         Ok((item, loud))
     }
