@@ -164,6 +164,9 @@ pub struct Trigger {
 pub struct View {
     /// `pg_get_viewdef(oid)`, read with an empty `search_path`, so that every name is qualified.
     pub definition: String,
+    /// `pg_class.reloptions`, such as `check_option=local`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub options: Vec<String>,
 }
 
 /// A table, view, sequence or other relation.

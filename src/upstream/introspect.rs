@@ -211,7 +211,7 @@ async fn relations(transaction: &Transaction<'_>) -> Result<Vec<Relation>, Intro
         "SELECT x.oid, n.nspname::text, x.relname::text, x.relkind::text, x.reltype, \
          CASE WHEN x.relkind IN ('v', 'm') THEN pg_get_viewdef(x.oid) END, \
          EXISTS (SELECT FROM pg_rewrite r WHERE r.ev_class = x.oid AND r.rulename <> '_RETURN'), \
-         {}, x.relrowsecurity AND EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = x.oid) \
+         {}, x.relrowsecurity AND EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = x.oid), x.reloptions \
          FROM pg_class x JOIN pg_namespace n ON n.oid = x.relnamespace WHERE {NOT_SYSTEM}",
         extension_of("pg_class")
     );
@@ -228,6 +228,7 @@ async fn relations(transaction: &Transaction<'_>) -> Result<Vec<Relation>, Intro
         .map(|row| {
             let oid: Oid = row.try_get(0)?;
             let definition: Option<String> = row.try_get(5)?;
+            let options: Option<Vec<String>> = row.try_get(9)?;
             Ok(Relation {
                 oid,
                 name: relation_name(row, 1)?,
@@ -241,7 +242,10 @@ async fn relations(transaction: &Transaction<'_>) -> Result<Vec<Relation>, Intro
                 row_security: row.try_get(8)?,
                 has_rules: row.try_get(6)?,
                 parents: parents.remove(&oid).unwrap_or_default(),
-                view: definition.map(|definition| View { definition }),
+                view: definition.map(|definition| View {
+                    definition,
+                    options: options.unwrap_or_default(),
+                }),
                 owned_by: owners.remove(&oid).and_then(|mut owners| owners.pop()),
                 row_type: row.try_get(4)?,
                 extension: row.try_get(7)?,

@@ -314,11 +314,21 @@ impl Proof<'_> {
             return Err(unsupported("a column reference of four names"));
         };
         match scope::resolve(&self.levels, named) {
-            Ok(Found::Row(item)) if item.hidden.is_some() => {
+            Ok(Found::Row(item)) if item.hidden.is_some() || item.sent.is_some() => {
                 let alias = item.name.clone().unwrap_or_default();
                 return Err(unsupported(&format!("the row {alias} as a value")));
             }
-            Ok(Found::Column(_) | Found::Opaque | Found::Row(_)) => {}
+            Ok(Found::Column(column)) => {
+                if let Some(written) = scope::written(&self.levels, column) {
+                    return self.written_column(fields.1, named, written);
+                }
+            }
+            Ok(Found::Opaque) if scope::sees_written(&self.levels) => {
+                return Err(unsupported(
+                    "a function's column next to a view that is written",
+                ));
+            }
+            Ok(Found::Opaque | Found::Row(_)) => {}
             Err(reason) => return Err(refuse(reason, at)),
         }
         sent_as(fields, named)

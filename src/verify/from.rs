@@ -28,6 +28,7 @@ pub(super) enum Side {
 }
 
 /// A name of a relation, resolved.
+#[derive(Clone, Copy)]
 pub(super) struct Table<'c> {
     /// The relation.
     pub(super) relation: &'c Relation,
@@ -346,6 +347,7 @@ impl<'a> Proof<'a> {
             hidden: None,
             tenancy,
             locks: Locks::Own,
+            sent: None,
         }
     }
 
@@ -465,6 +467,7 @@ fn from_output(
         hidden: None,
         tenancy: output.tenancy,
         locks: output.locks,
+        sent: None,
     };
     (item, loud)
 }

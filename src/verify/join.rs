@@ -96,6 +96,7 @@ impl Proof<'_> {
             hidden: None,
             tenancy: Tenancy::Free,
             locks: Locks::Own,
+            sent: None,
         });
         Ok(())
     }
@@ -120,6 +121,7 @@ impl Proof<'_> {
             hidden: None,
             tenancy: level.tenancy,
             locks: level.locks,
+            sent: None,
         };
         Ok(level.add(item))
     }
@@ -177,6 +179,7 @@ impl Proof<'_> {
             hidden: None,
             tenancy: Tenancy::Free,
             locks: Locks::Own,
+            sent: None,
         });
         for side in [&mut left, &mut right] {
             side.columns.retain(|column| !names.contains(&column.name));

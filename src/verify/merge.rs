@@ -39,6 +39,10 @@ impl<'a> Proof<'a> {
             with_clause
         });
         absent(returning_clause, "MERGE .. RETURNING")?;
+        let named = relation.0.as_ref();
+        if named.is_some_and(|named| self.view(named).is_some()) {
+            return Err(unsupported("MERGE into a view"));
+        }
         self.with(with_clause)?;
         self.levels.push(Level::new(Tenancy::Free));
         self.permitted_under_a_grant()?;

@@ -12,6 +12,9 @@
 //! | a name resolved and qualified | `names`, `from`, `expression::column_reference` |
 //! | a table in a fence | `from::fence` |
 //! | a view replaced by its definition | `view::view_reference` |
+//! | a view that is written replaced by its table, under its name | `written::sent_for` |
+//! | a column of such a view, as the table's | `written::written_column`, `written::sent_name`, `written::expanded` |
+//! | the conditions of such a view's definition, behind the client's | `written::condition_on_view` |
 //! | a sampled table in a fence around the sample | `sample::sampled` |
 //! | a tenant predicate at the end of a condition | `select::condition`, `select::tested` |
 //! | a conjunct of a condition in a shield | `shield::shielded` |
@@ -19,7 +22,7 @@
 //! | `*` of a table that is not fenced, expanded | `targets::star` |
 //! | the tenant column at the end of GROUP BY | `clauses::added_grouping` |
 //! | the tenant column of an INSERT | `write::insert_columns`, `select::rows`, `targets::targets`, `merge::inserted` |
-//! | the tenant column of a conflict target | `write::inference` |
+//! | the tenant column of a conflict target | `conflict::inference` |
 //! | the value for the tenant column under a scope, checked | `owner::checked_owner` |
 //! | the sequence of `nextval`, qualified | `sequence::next_value` |
 //! | `set_config` and `current_setting`, qualified | `setting::sets`, `setting::current_setting` |
@@ -44,6 +47,7 @@ mod clauses;
 mod collect;
 mod command;
 mod comparison;
+mod conflict;
 mod constants;
 mod copy;
 mod copy_options;
@@ -78,6 +82,7 @@ mod view;
 mod with;
 mod words;
 mod write;
+mod written;
 mod xml;
 
 #[cfg(test)]

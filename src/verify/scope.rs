@@ -74,6 +74,17 @@ pub(super) struct Item {
     pub(super) tenancy: Tenancy,
     /// What locking it would lock.
     pub(super) locks: Locks,
+    /// What its columns are sent as, if it is a view that is written.
+    pub(super) sent: Option<Sent>,
+}
+
+/// What the columns of a view that is written are sent as: its table's, which has another name.
+#[derive(Clone, Debug)]
+pub(super) struct Sent {
+    /// The table's alias.
+    pub(super) alias: String,
+    /// The table's column for each column of the view; none for one that is computed.
+    pub(super) columns: Vec<Option<String>>,
 }
 
 /// The target of a write whose columns may not be read.
@@ -314,6 +325,26 @@ pub(super) fn resolve<'s>(
         }
         (None, _) => Err(Reason::ColumnDoesNotExist { column: written }),
     }
+}
+
+/// The range entry of a view that is written, with the place of a column of it, if this is one.
+pub(super) fn written<'s>(
+    levels: &'s [Level],
+    column: &Column,
+) -> Option<(&'s Item, &'s Sent, usize)> {
+    let mut items = levels.iter().flat_map(|level| &level.items);
+    items.find_map(|item| {
+        let sent = item.sent.as_ref()?;
+        let mut columns = item.columns.iter();
+        let at = columns.position(|known| std::ptr::eq(known, column))?;
+        Some((item, sent, at))
+    })
+}
+
+/// Whether a view that is written can be seen.
+pub(super) fn sees_written(levels: &[Level]) -> bool {
+    let mut items = levels.iter().flat_map(|level| &level.items);
+    items.any(|item| item.sent.is_some())
 }
 
 /// The range entry that a qualifier means: the innermost level that knows it decides.

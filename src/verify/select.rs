@@ -137,6 +137,7 @@ impl Proof<'_> {
             hidden: None,
             tenancy: output.tenancy,
             locks: output.locks,
+            sent: None,
         });
         self.levels.push(level);
         self.sort(sort_clause, Keys::Inputs)?;
@@ -204,6 +205,7 @@ impl Proof<'_> {
             hidden: None,
             tenancy: Tenancy::Free,
             locks: Locks::Own,
+            sent: None,
         });
         self.sort(sort_clause, Keys::Inputs)?;
         equal(limit_option, "LIMIT")?;
@@ -288,16 +290,27 @@ impl Proof<'_> {
         tests: &[Test],
         clause: Clause,
     ) -> Checked {
+        let rewritten = conjuncts(pair.1.as_deref());
+        self.conjoined((pair.0, &rewritten), tests, clause)
+    }
+
+    /// Compares a condition with the conjuncts that are sent for it.
+    pub(super) fn conjoined(
+        &mut self,
+        pair: (&Option<Box<Node>>, &[&Node]),
+        tests: &[Test],
+        clause: Clause,
+    ) -> Checked {
         self.judging += 1;
         let joined = std::mem::replace(&mut self.joined, Tenancy::Free);
         let original = conjuncts(pair.0.as_deref());
-        let rewritten = conjuncts(pair.1.as_deref());
-        let kept = rewritten
+        let kept = pair
+            .1
             .len()
             .checked_sub(tests.len())
             .filter(|kept| *kept == original.len())
             .ok_or_else(|| differs("a condition with tenant predicates"))?;
-        let (kept, added) = rewritten.split_at(kept);
+        let (kept, added) = pair.1.split_at(kept);
         for (index, (original, rewritten)) in original.iter().zip(kept).enumerate() {
             self.conjunct(index, (original, rewritten), clause)?;
         }
@@ -331,7 +344,12 @@ impl Proof<'_> {
 
     /// Compares two conjuncts of a condition, and judges the client's; the rewritten one may stand in a
     /// shield.
-    fn conjunct(&mut self, index: usize, pair: Pair<'_, Node>, clause: Clause) -> Checked {
+    pub(super) fn conjunct(
+        &mut self,
+        index: usize,
+        pair: Pair<'_, Node>,
+        clause: Clause,
+    ) -> Checked {
         let (original, rewritten) = pair;
         let around = self.volatile.take();
         let shielded = self.shielded(original, rewritten)?;

@@ -67,6 +67,7 @@ impl Proof<'_> {
             hidden: None,
             tenancy: Tenancy::Free,
             locks: Locks::Own,
+            sent: None,
         };
         Ok(self.level()?.add(item))
     }

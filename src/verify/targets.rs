@@ -97,7 +97,7 @@ impl Proof<'_> {
         };
         match owner {
             None => {
-                equal(name, "the name of an output column")?;
+                output_name(name, (value, sent))?;
                 self.expression(value, sent)?;
             }
             Some(scoped) => {
@@ -163,7 +163,7 @@ impl Proof<'_> {
         };
         let item = scope::range_entry(&self.levels, named.schema, table)
             .map_err(|reason| refuse(reason, at))?;
-        if item.hidden.is_some() {
+        if item.hidden.is_some() || item.sent.is_some() {
             expanded(item, walk)?;
         } else {
             let sent = plain_target(walk.rewritten.next())?;
@@ -179,9 +179,10 @@ impl Proof<'_> {
     fn whole_star(&mut self, fields: &Vec<Node>, walk: &mut Walk<'_>) -> Checked {
         let level = self.level()?;
         level.readable()?;
-        if level.items.iter().any(|item| item.hidden.is_some()) {
+        let is_expanded = |item: &Item| item.hidden.is_some() || item.sent.is_some();
+        if level.items.iter().any(is_expanded) {
             for item in &level.items {
-                if item.hidden.is_some() {
+                if is_expanded(item) {
                     expanded(item, walk)?;
                 } else {
                     let alias = item.name.as_deref();
@@ -214,6 +215,9 @@ impl Proof<'_> {
 fn expanded(item: &Item, walk: &mut Walk<'_>) -> Checked {
     let wrong = || differs("the columns that * stands for");
     let alias = item.name.as_deref().ok_or_else(wrong)?;
+    if let Some(sent) = &item.sent {
+        return super::written::expanded(item, sent, &mut walk.rewritten);
+    }
     for column in &item.columns {
         let sent = plain_target(walk.rewritten.next())?;
         if column_path(sent).as_deref() != Some(&[alias, &column.name]) {
@@ -231,6 +235,20 @@ fn sent_star(fields: &Vec<Node>, sent: &Node, named: Reference<'_>) -> Checked {
         })) => sent_as((fields, sent), named),
         Some(_) | None => Err(differs("*")),
     }
+}
+
+/// Compares the name of an output column, which is written out where what is sent has another.
+fn output_name(name: Pair<'_, String>, (value, sent): Pair<'_, Node>) -> Checked {
+    let known = column_name(value);
+    if name.0.is_empty() && known.as_ref() == Some(name.1) {
+        return Ok(());
+    }
+    equal(name, "the name of an output column")?;
+    if name.0.is_empty() && known != column_name(sent) {
+        let what = "a result column without a name, of a renamed column of a view that is written";
+        return Err(unsupported(what));
+    }
+    Ok(())
 }
 
 /// Compares the name of an output column, which may be written out.

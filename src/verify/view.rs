@@ -175,6 +175,7 @@ impl<'a> Proof<'a> {
             hidden: None,
             tenancy: output.tenancy,
             locks: output.locks,
+            sent: None,
         };
         Ok((item, loud))
     }

@@ -12,12 +12,12 @@ use pg_query::{Node, NodeEnum};
 use super::from::{Table, direct_test, nothing_else, qualified};
 use super::owner::Owner;
 use super::proof::{
-    Checked, Pair, Proof, anywhere, both, differs, empty, equal, position, refuse, unchanged,
-    unsupported,
+    Checked, Pair, Proof, both, differs, empty, equal, position, refuse, unsupported,
 };
 use super::reading;
-use super::scope::{Extent, Item, Level, Locks, Output, Rows, Sealed, Tenancy, Test};
+use super::scope::{Extent, Level, Output, Rows, Sealed, Tenancy, Test};
 use super::silent::Clause;
+use super::written::Written;
 use crate::catalog::Relation;
 use crate::isolate::refusal::{BeyondGrant, Reason};
 use crate::isolate::template::SlotType;
@@ -25,9 +25,11 @@ use crate::tenant::{Class, Scoped, TenantColumn, Verb};
 
 /// The table that a statement writes.
 pub(super) struct Target<'c> {
-    relation: &'c Relation,
+    pub(super) relation: &'c Relation,
     /// The tenant's test on it, if it belongs to tenants.
-    test: Option<Test>,
+    pub(super) test: Option<Test>,
+    /// The view that the statement names in its place.
+    pub(super) view: Option<Written<'c>>,
 }
 
 /// What is done to a table.
@@ -54,6 +56,14 @@ impl Target<'_> {
     /// The tenant's test on it, if it belongs to tenants.
     pub(super) fn tests(&self) -> Vec<Test> {
         self.test.iter().cloned().collect()
+    }
+
+    /// What a column is sent as.
+    fn sent_name<'n>(&'n self, column: &'n str) -> Checked<&'n str> {
+        match &self.view {
+            Some(view) if !column.is_empty() => view.sent_name(column),
+            Some(_) | None => Ok(column),
+        }
     }
 
     /// Whether this is the tenant column.
@@ -91,7 +101,7 @@ impl<'a> Proof<'a> {
         });
         self.with(with_clause)?;
         self.levels.push(Level::new(Tenancy::Free));
-        let target = self.target_table(relation, Write::Update(assigned(target_list.0)))?;
+        let target = self.target_table(relation, Write::Update(assigned(target_list.1)))?;
         self.guarded(&target)?;
         self.range_entries(from_clause)?;
         self.assignments(target_list, &target)?;
@@ -100,16 +110,22 @@ impl<'a> Proof<'a> {
     }
 
     /// The condition of an UPDATE or DELETE, with the tenant's predicates; or WHERE CURRENT OF.
-    fn row_condition(&mut self, pair: Pair<'_, Option<Box<Node>>>, target: &Target<'_>) -> Checked {
+    fn row_condition(&mut self, pair: Pair<'_, Option<Box<Node>>>, target: &Target<'a>) -> Checked {
         let tests = std::mem::take(&mut self.level()?.tests);
         if self.current_of(pair)? {
             // The cursor answers for the target only.
             let of_target = tests.len() == target.tests().len();
+            if target.view.is_some() {
+                return Err(super::written::on_cursor());
+            }
             return of_target
                 .then_some(())
                 .ok_or_else(|| differs("a table without a fence beside WHERE CURRENT OF"));
         }
-        self.condition(pair, &tests, Clause::Where)
+        match &target.view {
+            None => self.condition(pair, &tests, Clause::Where),
+            Some(view) => self.condition_on_view(pair, &tests, view),
+        }
     }
 
     pub(super) fn delete(
@@ -157,13 +173,27 @@ impl<'a> Proof<'a> {
         let (Some(original), Some(rewritten)) = pair else {
             return Err(differs("the target of a write"));
         };
-        let (relation, class) = self.writable(original, write)?;
-        qualified(original, rewritten, relation)?;
+        let at = position((&original.location, &original.location));
+        let view = self.written(original, &write)?;
+        let (relation, class) = match &view {
+            None => self.writable(original, write)?,
+            Some(view) => self.may_write(&view.table, write, at)?,
+        };
+        let mut item = match &view {
+            None => {
+                qualified(original, rewritten, relation)?;
+                self.item(original, relation, Tenancy::Free)
+            }
+            Some(view) => {
+                view.sent_for(original, rewritten)?;
+                self.written_item(original, view)
+            }
+        };
         let mut target = Target {
             relation,
             test: None,
+            view,
         };
-        let mut item = self.item(original, relation, Tenancy::Free);
         if let Class::Scoped(scoped) = class {
             self.touched = Tenancy::Scoped;
             item.hidden = self.hidden(scoped);
@@ -190,9 +220,20 @@ impl<'a> Proof<'a> {
         named: &pg::RangeVar,
         write: Write<'_>,
     ) -> Checked<(&'a Relation, &'a Class)> {
-        let verb = write.verb();
         let at = position((&named.location, &named.location));
-        let Table { relation, class } = self.table(named)?;
+        let table = self.table(named)?;
+        self.may_write(&table, write, at)
+    }
+
+    /// Refuses a write to a table that tenants may not write so.
+    fn may_write(
+        &mut self,
+        table: &Table<'a>,
+        write: Write<'_>,
+        at: Option<usize>,
+    ) -> Checked<(&'a Relation, &'a Class)> {
+        let verb = write.verb();
+        let Table { relation, class } = *table;
         self.permitted(relation, verb, at)?;
         if let Class::Shared { writable: false } = class {
             let reason = Reason::AsPostgres {
@@ -272,7 +313,7 @@ impl<'a> Proof<'a> {
                         walked = Some(source);
                     }
                 }
-                _ => self.assigned_value(value, sent, target, name.0)?,
+                _ => self.assigned_value(value, sent, target, name.1)?,
             }
         }
         Ok(())
@@ -327,7 +368,10 @@ impl<'a> Proof<'a> {
         let Some(named) = relation.0 else {
             return Err(differs("the target of a write"));
         };
-        let (_, class) = self.writable(named, Write::Insert)?;
+        let (_, class) = match self.written(named, &Write::Insert)? {
+            None => self.writable(named, Write::Insert)?,
+            Some(view) => self.may_write(&view.table, Write::Insert, None)?,
+        };
         let owner = match (class, self.classified().tenant_column()) {
             (Class::Scoped(scoped), TenantColumn::Hidden) => Some(Owner::Added(scoped.column_type)),
             (Class::Scoped(scoped), TenantColumn::Visible) => Some(named_owner(columns, scoped)?),
@@ -364,15 +408,18 @@ impl<'a> Proof<'a> {
         width: Option<usize>,
     ) -> Checked {
         let (original, rewritten) = pair;
-        let (Some(test), TenantColumn::Hidden) = (&target.test, self.classified().tenant_column())
-        else {
-            return self.listed_columns(original, rewritten, target);
-        };
         let wrong = || differs("the columns of an INSERT");
-        let (last, kept) = rewritten.split_last().ok_or_else(wrong)?;
-        if plain_column(last) != Some(&test.column) {
-            return Err(wrong());
-        }
+        let kept = match (&target.test, self.classified().tenant_column()) {
+            (Some(test), TenantColumn::Hidden) => {
+                let (last, kept) = rewritten.split_last().ok_or_else(wrong)?;
+                if plain_column(last) != Some(&test.column) {
+                    return Err(wrong());
+                }
+                kept
+            }
+            (None, _) if target.view.is_some() => rewritten.as_slice(),
+            (None | Some(_), _) => return self.listed_columns(original, rewritten, target),
+        };
         if !original.is_empty() {
             return self.listed_columns(original, kept, target);
         }
@@ -381,7 +428,10 @@ impl<'a> Proof<'a> {
                 "INSERT without a column list from a query whose columns are not all known",
             ));
         };
-        let visible = self.classified().visible_columns(target.relation);
+        let visible = match &target.view {
+            None => self.classified().visible_columns(target.relation),
+            Some(view) => self.classified().visible_columns(view.view),
+        };
         let Some((used, _)) = visible.split_at_checked(width) else {
             let reason = Reason::AsPostgres {
                 sqlstate: "42601",
@@ -389,9 +439,12 @@ impl<'a> Proof<'a> {
             };
             return Err(reason.into());
         };
-        let names = used.iter().map(|column| Some(column.name.as_str()));
+        let mut names = Vec::new();
+        for column in used {
+            names.push(Some(target.sent_name(&column.name)?));
+        }
+        let kept = kept.iter();
         if kept
-            .iter()
             .map(|node| plain_column(node).map(String::as_str))
             .eq(names)
         {
@@ -424,118 +477,6 @@ impl<'a> Proof<'a> {
         Ok(())
     }
 
-    fn conflict(
-        &mut self,
-        original: &pg::OnConflictClause,
-        rewritten: &pg::OnConflictClause,
-        target: &Target<'_>,
-    ) -> Checked {
-        both!(OnConflictClause, original, rewritten, {
-            action, infer, target_list, where_clause, location
-        });
-        anywhere(location);
-        equal(action, "ON CONFLICT")?;
-        match infer {
-            (Some(original), Some(rewritten)) => {
-                // As PostgreSQL's privileges have it: whether a row is there is read.
-                self.level()?.readable()?;
-                self.inference(original, rewritten, target)?;
-            }
-            (None, None) => {}
-            (Some(_), None) | (None, Some(_)) => return Err(differs("ON CONFLICT")),
-        }
-        let updates = *action.0 == i32::from(pg::OnConflictAction::OnconflictUpdate);
-        if updates {
-            self.permitted(target.relation, Verb::Update, None)?;
-            let columns = assigned(target_list.0);
-            let hazards = self.classified().update_hazards(target.relation, &columns);
-            if let Some(hazard) = hazards.into_iter().next() {
-                let relation = target.relation.name.to_string();
-                return Err(Reason::WriteNotAllowed { relation, hazard }.into());
-            }
-        }
-        let excluded = self.excluded(target)?;
-        self.assignments(target_list, target)?;
-        let tests = if updates { target.tests() } else { Vec::new() };
-        self.condition(where_clause, &tests, Clause::Where)?;
-        let level = self.level()?;
-        level.items.truncate(excluded);
-        Ok(())
-    }
-
-    /// Makes `excluded` visible. Returns how many range entries were so before.
-    fn excluded(&mut self, target: &Target<'_>) -> Checked<usize> {
-        let hidden = match self.classified().tenant_column() {
-            TenantColumn::Hidden => target.test.as_ref().map(|test| test.column.clone()),
-            TenantColumn::Visible => None,
-        };
-        let level = self.level()?;
-        let before = level.items.len();
-        let columns = level.items.first().map(|item| item.columns.clone());
-        level.items.push(Item {
-            name: Some("excluded".to_owned()),
-            relation: None,
-            columns: columns.unwrap_or_default(),
-            extent: Extent::Complete,
-            merged: Vec::new(),
-            hidden,
-            tenancy: Tenancy::Free,
-            locks: Locks::Own,
-        });
-        // An unqualified name is a column of the target only.
-        if let Some(item) = level.items.last_mut() {
-            item.merged = item
-                .columns
-                .iter()
-                .map(|column| column.name.clone())
-                .collect();
-        }
-        Ok(before)
-    }
-
-    /// Compares the target of ON CONFLICT, whose columns end with the tenant column.
-    fn inference(
-        &mut self,
-        original: &pg::InferClause,
-        rewritten: &pg::InferClause,
-        target: &Target<'_>,
-    ) -> Checked {
-        both!(InferClause, original, rewritten, { index_elems, where_clause, conname, location });
-        anywhere(location);
-        equal(conname, "a constraint's name")?;
-        self.optional(where_clause, "the condition of a conflict target")?;
-        if !conname.0.is_empty() {
-            named_key(conname.0, target)?;
-        }
-        let (elements, sent) = index_elems;
-        let added = match self.classified().tenant_column() {
-            TenantColumn::Hidden => target.test.as_ref(),
-            TenantColumn::Visible => None,
-        };
-        let kept = match (added, sent.split_last()) {
-            (Some(test), Some((last, kept))) if !elements.is_empty() => {
-                let wanted = pg::IndexElem {
-                    name: test.column.clone(),
-                    ordering: pg::SortByDir::SortbyDefault.into(),
-                    nulls_ordering: pg::SortByNulls::SortbyNullsDefault.into(),
-                    ..pg::IndexElem::default()
-                };
-                match &last.node {
-                    Some(NodeEnum::IndexElem(last)) if **last == wanted => kept,
-                    Some(_) | None => return Err(differs("the columns of ON CONFLICT")),
-                }
-            }
-            _ => sent.as_slice(),
-        };
-        if elements.len() != kept.len() {
-            return Err(differs("the columns of ON CONFLICT"));
-        }
-        for (original, rewritten) in elements.iter().zip(kept) {
-            self.index_element(original, rewritten, target)?;
-        }
-        Ok(())
-    }
-
     /// The target of an assignment.
     fn assigned_column(
         &self,
@@ -555,7 +496,7 @@ impl<'a> Proof<'a> {
     }
 
     /// A column in the list of an INSERT or of ON CONFLICT.
-    fn listed_column(
+    pub(super) fn listed_column(
         &self,
         name: Pair<'_, String>,
         target: &Target<'_>,
@@ -565,27 +506,11 @@ impl<'a> Proof<'a> {
             let column = name.0.clone();
             return Err(refuse(Reason::ColumnDoesNotExist { column }, at));
         }
-        equal(name, "the name of a column")
-    }
-
-    fn index_element(&mut self, original: &Node, rewritten: &Node, target: &Target<'_>) -> Checked {
-        let (Some(NodeEnum::IndexElem(o)), Some(NodeEnum::IndexElem(r))) =
-            (&original.node, &rewritten.node)
-        else {
-            return Err(differs("the columns of ON CONFLICT"));
-        };
-        both!(IndexElem, o, r, {
-            name, expr, indexcolname, collation, opclass, opclassopts, ordering, nulls_ordering
-        });
-        self.listed_column(name, target, None)?;
-        equal(indexcolname, "the columns of ON CONFLICT")?;
-        equal(ordering, "the columns of ON CONFLICT")?;
-        equal(nulls_ordering, "the columns of ON CONFLICT")?;
-        // They only choose among the table's own keys.
-        unchanged(collation, "a collation in ON CONFLICT")?;
-        unchanged(opclass, "an operator class in ON CONFLICT")?;
-        empty(opclassopts, "an operator class in ON CONFLICT")?;
-        self.optional(expr, "an expression in ON CONFLICT")
+        let wanted = target.sent_name(name.0).map_err(|mut refusal| {
+            refusal.position = at;
+            refusal
+        })?;
+        equal((&wanted, &name.1.as_str()), "the name of a column")
     }
 }
 
@@ -654,19 +579,5 @@ fn named_owner<'c>(columns: &[Node], scoped: &'c Scoped) -> Checked<Owner<'c>> {
             let column = scoped.column.clone();
             Err(BeyondGrant::TenantNotNamed { column }.into())
         }
-    }
-}
-
-/// A named key must hold the tenant column: else it conflicts with other tenants' rows.
-fn named_key(name: &str, target: &Target<'_>) -> Checked {
-    let Some(test) = &target.test else {
-        return Ok(());
-    };
-    let holds =
-        |key: &crate::catalog::UniqueKey| key.name == name && key.columns.contains(&test.column);
-    if target.relation.keys.iter().any(holds) {
-        Ok(())
-    } else {
-        Err(unsupported("ON CONFLICT ON CONSTRAINT of this constraint"))
     }
 }

@@ -124,6 +124,12 @@ const MORE: &[&str] = &[
     "SELECT o.id FROM orders o NATURAL JOIN customers WHERE o.memo ~ 'x' AND total / 2 > 1",
     "SELECT country FROM customers GROUP BY country HAVING lower(country) = 'de' AND count(*) > 1",
     "DELETE FROM order_items i USING orders o WHERE o.id = i.order_id AND o.status = 'new' RETURNING *",
+    "UPDATE v_open_orders SET memo = $1, total = v_open_orders.total + 1 FROM customers c \
+     WHERE c.id = customer_id AND c.name = $2 RETURNING *",
+    "DELETE FROM v_open_orders AS v RETURNING v.memo, v.*",
+    "INSERT INTO v_open_orders (id, customer_id, memo) VALUES ($1, 1, 'x'), ($2, 2, 'y') \
+     ON CONFLICT (id) DO UPDATE SET memo = excluded.memo WHERE v_open_orders.total > 1 RETURNING memo",
+    "INSERT INTO v_open_orders SELECT id, id FROM customers",
 ];
 
 /// The trials.

@@ -7,53 +7,62 @@ use pg_query::{Node, NodeEnum};
 
 use super::children::Children;
 use super::name::{as_postgres, parts};
+use super::written::Written;
 use super::{Rewriter, Rewritten, lost, unsupported};
 use crate::catalog::Relation;
 use crate::sql;
 use crate::tenant::{Class, Scoped, TenantColumn};
 
 /// The table that a statement writes.
-struct Target<'a> {
-    relation: &'a Relation,
+pub(super) struct Target<'a> {
+    pub(super) relation: &'a Relation,
     /// How it belongs to tenants, if it does.
-    scoped: Option<&'a Scoped>,
-    alias: String,
+    pub(super) scoped: Option<&'a Scoped>,
+    pub(super) alias: String,
     /// Behind its name and alias.
-    behind: usize,
+    pub(super) behind: usize,
+    /// The view that the statement names in its place.
+    pub(super) view: Option<Written<'a>>,
 }
 
 impl<'a> Rewriter<'a> {
     /// `UPDATE target SET .. FROM .. WHERE (condition) AND guard RETURNING ..`
     pub(super) fn update(&mut self, update: &pg::UpdateStmt) -> Rewritten<()> {
         self.with(update.with_clause.as_ref())?;
-        let target = self.target(update.relation.as_ref())?;
+        let target = self.target(update.relation.as_ref(), "update")?;
+        self.rename(&target, &update.target_list)?;
         Children(&mut |child| self.node(child)).update(update)?;
         self.guard_row(&target, update.where_clause.as_deref());
         self.returning(
             update.returning_clause.as_ref(),
             &target,
             &update.from_clause,
-        )
+        )?;
+        self.renames = None;
+        Ok(())
     }
 
     /// `DELETE FROM target USING .. WHERE (condition) AND guard RETURNING ..`
     pub(super) fn delete(&mut self, delete: &pg::DeleteStmt) -> Rewritten<()> {
         self.with(delete.with_clause.as_ref())?;
-        let target = self.target(delete.relation.as_ref())?;
+        let target = self.target(delete.relation.as_ref(), "delete from")?;
+        self.rename(&target, &[])?;
         Children(&mut |child| self.node(child)).delete(delete)?;
         self.guard_row(&target, delete.where_clause.as_deref());
         self.returning(
             delete.returning_clause.as_ref(),
             &target,
             &delete.using_clause,
-        )
+        )?;
+        self.renames = None;
+        Ok(())
     }
 
     /// `INSERT INTO target (columns, tenant_column) ..`, with the tenant's value in every row.
     pub(super) fn insert(&mut self, insert: &pg::InsertStmt) -> Rewritten<()> {
         self.with(insert.with_clause.as_ref())?;
         self.only_added_owner()?;
-        let target = self.target(insert.relation.as_ref())?;
+        let target = self.target(insert.relation.as_ref(), "insert into")?;
         let source = match insert.select_stmt.as_ref().map(|source| &source.node) {
             Some(Some(NodeEnum::SelectStmt(select))) => Some(&**select),
             Some(_) => return Err(lost("the source of an INSERT")),
@@ -62,6 +71,7 @@ impl<'a> Rewriter<'a> {
         if let Some(source) = source {
             self.select(source)?;
         }
+        self.rename(&target, &insert.cols)?;
         Children(&mut |child| self.node(child)).insert(insert)?;
         let width = source.map_or(Some(0), |source| self.width(source));
         let behind = self.insert_columns(&insert.cols, &target, target.behind, width)?;
@@ -73,14 +83,19 @@ impl<'a> Rewriter<'a> {
         if let Some(conflict) = &insert.on_conflict_clause {
             self.on_conflict(conflict, &target)?;
         }
-        self.returning(insert.returning_clause.as_ref(), &target, &[])
+        self.returning(insert.returning_clause.as_ref(), &target, &[])?;
+        self.renames = None;
+        Ok(())
     }
 
     /// `MERGE INTO target USING .. ON (condition) AND guard WHEN ..`
     pub(super) fn merge(&mut self, merge: &pg::MergeStmt) -> Rewritten<()> {
         self.with(merge.with_clause.as_ref())?;
         self.only_added_owner()?;
-        let target = self.target(merge.relation.as_ref())?;
+        let target = self.target(merge.relation.as_ref(), "merge into")?;
+        if target.view.is_some() {
+            return Err(unsupported("MERGE into a view"));
+        }
         Children(&mut |child| self.node(child)).merge(merge)?;
         let mut when = self.words.next_of(target.behind, &[Token::When]);
         // A join as the source has an ON of its own.
@@ -144,8 +159,11 @@ impl<'a> Rewriter<'a> {
         }
     }
 
-    fn target(&mut self, table: Option<&pg::RangeVar>) -> Rewritten<Target<'a>> {
+    fn target(&mut self, table: Option<&pg::RangeVar>, command: &str) -> Rewritten<Target<'a>> {
         let table = table.ok_or_else(|| lost("a target"))?;
+        if let Some(view) = self.view(table) {
+            return self.view_target(table, view, command);
+        }
         let (relation, class) = self.relation(table)?;
         let behind = self.name_target(table, &relation.name)?;
         let alias = table.alias.as_ref().map(|alias| alias.aliasname.clone());
@@ -157,6 +175,7 @@ impl<'a> Rewriter<'a> {
             },
             alias: alias.unwrap_or_else(|| table.relname.clone()),
             behind,
+            view: None,
         })
     }
 
@@ -166,20 +185,27 @@ impl<'a> Rewriter<'a> {
         if let Some(NodeEnum::CurrentOfExpr(_)) = condition.and_then(|node| node.node.as_ref()) {
             self.on_cursor = true;
         } else {
-            self.guard(target, target.behind);
+            let conditions = target.view.iter().flat_map(|view| &view.conditions);
+            self.guard(target, target.behind, conditions.cloned().collect());
         }
     }
 
-    /// Guards the WHERE that follows, or makes one.
-    fn guard(&mut self, target: &Target<'a>, from: usize) {
-        let Some(scoped) = target.scoped else { return };
+    /// Guards the WHERE that follows, or makes one; with further conditions.
+    fn guard(&mut self, target: &Target<'a>, from: usize, mut terms: Vec<String>) {
+        if let Some(scoped) = target.scoped {
+            terms.push(self.predicate(&target.alias, scoped));
+        }
+        if terms.is_empty() {
+            return;
+        }
+        let terms = terms.join(" AND ");
         let place = self.words.next_of(from, &[Token::Where, Token::Returning]);
         if self.words.is(place, Token::Where) {
             let end = self.words.next_of(place + 1, &[Token::Returning]);
-            self.guard_between(target, place, end);
+            self.edits.insert(place + 1, "(");
+            self.edits.insert(end, format!(") AND {terms}"));
         } else {
-            let guard = self.predicate(&target.alias, scoped);
-            self.edits.insert(place, format!("WHERE {guard}"));
+            self.edits.insert(place, format!("WHERE {terms}"));
         }
     }
 
@@ -206,26 +232,30 @@ impl<'a> Rewriter<'a> {
         } else {
             self.words.behind_group(at)?
         };
-        let Some(scoped) = target.scoped else {
-            return Ok(behind);
-        };
-        let tenant = sql::quote(&scoped.column);
+        let tenant = target.scoped.map(|scoped| sql::quote(&scoped.column));
         if !columns.is_empty() {
-            self.edits.insert(behind - 1, format!(", {tenant}"));
+            if let Some(tenant) = tenant {
+                self.edits.insert(behind - 1, format!(", {tenant}"));
+            }
+            return Ok(behind);
+        }
+        if tenant.is_none() && target.view.is_none() {
             return Ok(behind);
         }
         let Some(width) = width else {
             let construct = "INSERT without a column list from a query of unknown width";
             return Err(unsupported(construct));
         };
-        let visible = self.classified.visible_columns(target.relation);
+        let visible = self.visible_names(target);
         let Some((used, _)) = visible.split_at_checked(width) else {
             let message = "INSERT has more expressions than target columns".to_owned();
             return Err(as_postgres("42601", message).into());
         };
-        let mut names: Vec<String> = used.iter().map(|column| sql::quote(&column.name)).collect();
-        names.push(tenant);
-        self.edits.insert(at, format!("({})", names.join(", ")));
+        let mut names: Vec<String> = used.iter().map(|(_, sent)| sql::quote(sent)).collect();
+        names.extend(tenant);
+        if !names.is_empty() {
+            self.edits.insert(at, format!("({})", names.join(", ")));
+        }
         Ok(behind)
     }
 
@@ -363,6 +393,7 @@ impl<'a> Rewriter<'a> {
         conflict: &pg::OnConflictClause,
         target: &Target<'a>,
     ) -> Rewritten<()> {
+        self.rename_conflict(conflict)?;
         let Some(scoped) = target.scoped else {
             return Ok(());
         };
@@ -375,7 +406,7 @@ impl<'a> Rewriter<'a> {
         }
         let action = self.words.next_of(at, &[Token::Do]);
         if self.words.is(action + 1, Token::Update) {
-            self.guard(target, action);
+            self.guard(target, action, Vec::new());
         }
         Ok(())
     }
@@ -391,7 +422,7 @@ impl<'a> Rewriter<'a> {
             return Ok(());
         };
         let is_visible = self.classified.tenant_column() == TenantColumn::Visible;
-        if target.scoped.is_none() || is_visible {
+        if target.view.is_none() && (target.scoped.is_none() || is_visible) {
             return Ok(());
         }
         for item in &returning.exprs {
@@ -406,6 +437,9 @@ impl<'a> Rewriter<'a> {
                 continue;
             };
             if !matches!(last.node, Some(NodeEnum::AStar(_))) {
+                if item.name.is_empty() {
+                    self.label(column)?;
+                }
                 continue;
             }
             let mut columns = self.visible(target);
@@ -428,9 +462,15 @@ impl<'a> Rewriter<'a> {
 
     fn visible(&self, target: &Target<'a>) -> Vec<String> {
         let alias = sql::quote(&target.alias);
-        let visible = self.classified.visible_columns(target.relation);
-        let full = |name: &str| format!("{alias}.{}", sql::quote(name));
-        visible.iter().map(|column| full(&column.name)).collect()
+        let full = |(name, sent): &(&str, &str)| {
+            let label = if name == sent {
+                String::new()
+            } else {
+                format!(" AS {}", sql::quote(name))
+            };
+            format!("{alias}.{}{label}", sql::quote(sent))
+        };
+        self.visible_names(target).iter().map(full).collect()
     }
 }
 

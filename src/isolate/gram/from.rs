@@ -16,13 +16,13 @@ use crate::sql;
 use crate::tenant::{Class, Scoped};
 
 /// Where a table's parts stand.
-struct Place {
+pub(super) struct Place {
     /// ONLY, the name and `*`, whatever there is.
-    whole: Range<usize>,
+    pub(super) whole: Range<usize>,
     /// The name alone.
     name: Range<usize>,
     /// Behind the alias.
-    behind: usize,
+    pub(super) behind: usize,
 }
 
 impl<'a> Rewriter<'a> {
@@ -168,7 +168,7 @@ impl<'a> Rewriter<'a> {
         visible.find(|cte| cte.name == table.relname)
     }
 
-    fn place(&self, table: &pg::RangeVar) -> Rewritten<Place> {
+    pub(super) fn place(&self, table: &pg::RangeVar) -> Rewritten<Place> {
         let start = self.words.at(table.location)?;
         let name = start..self.words.behind_name(start);
         let before = |count: usize, kind: Token| {

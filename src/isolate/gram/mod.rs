@@ -29,6 +29,7 @@ mod query;
 mod setting;
 mod view;
 mod words;
+mod written;
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -47,6 +48,7 @@ use children::Children;
 use edits::Edits;
 use view::Views;
 use words::Words;
+use written::Renames;
 
 type Rewritten<T> = Result<T, Refusal>;
 
@@ -152,6 +154,7 @@ pub(super) fn rewrite(
             on_cursor: false,
             views: Views::default(),
             plain: Vec::new(),
+            renames: None,
         };
         let kind = rewriter.command(&tree)?;
         let tenant_parameters = rewriter.tenant_parameters;
@@ -339,6 +342,8 @@ struct Rewriter<'a> {
     views: Views,
     /// Where the names of the tables stand that get no fence.
     plain: Vec<i32>,
+    /// What the columns of the view are called in its table, where one is written.
+    renames: Option<Renames>,
 }
 
 impl Rewriter<'_> {

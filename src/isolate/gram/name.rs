@@ -26,6 +26,9 @@ impl Rewriter<'_> {
         if names == 4 {
             return Err(unsupported("a column reference of four names"));
         }
+        if self.renamed(column)? {
+            return Ok(());
+        }
         if names == 3 {
             let start = self.words.at(column.location)?;
             let behind = self.words.behind_part(start) + 1;

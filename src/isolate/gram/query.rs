@@ -5,6 +5,7 @@ use pg_query::{Node, NodeEnum};
 
 use super::children::Children;
 use super::from::no_into;
+use super::written::Renames;
 use super::{Cte, Rewriter, Rewritten, lost};
 
 impl Rewriter<'_> {
@@ -12,11 +13,13 @@ impl Rewriter<'_> {
     pub(super) fn select(&mut self, select: &pg::SelectStmt) -> Rewritten<()> {
         let visible = self.ctes.len();
         no_into(select)?;
+        self.renames.iter_mut().for_each(Renames::enter);
         self.with(select.with_clause.as_ref())?;
         for branch in [&select.larg, &select.rarg].into_iter().flatten() {
             stacker::maybe_grow(64 * 1024, 1024 * 1024, || self.select(branch))?;
         }
         Children(&mut |child| self.node(child)).select(select)?;
+        self.renames.iter_mut().for_each(Renames::leave);
         self.ctes.truncate(visible);
         Ok(())
     }

@@ -16,7 +16,7 @@ use crate::sql;
 const DEFINITIONS_MAX: usize = 256 * 1024;
 
 /// Views within views beyond this depth are refused.
-const DEPTH_MAX: usize = 32;
+pub(super) const DEPTH_MAX: usize = 32;
 
 /// What was put in place of views so far.
 #[derive(Clone, Copy, Debug, Default)]
@@ -85,19 +85,7 @@ impl<'a> Rewriter<'a> {
                 return Err(lost("the definition of a view"));
             };
             known(&tree)?;
-            let mut rewriter = Rewriter {
-                classified: self.classified,
-                words: &words,
-                edits: Edits::default(),
-                client_parameters: self.client_parameters,
-                tenant_parameters: std::mem::take(&mut self.tenant_parameters),
-                ctes: Vec::new(),
-                on_cursor: false,
-                views,
-                plain: Vec::new(),
-                // Remedies tell of places in the client's text.
-                remedies: NO_REMEDIES,
-            };
+            let mut rewriter = self.of_definition(&words, views);
             let grouped = rewriter.grouped_tables(select);
             rewriter.plain = grouped.iter().map(|table| table.location).collect();
             rewriter.statement(&tree)?;
@@ -107,6 +95,27 @@ impl<'a> Rewriter<'a> {
             let edits = rewriter.edits.finish()?;
             edits::splice(&words, &edits, 0..words.len())
         })
+    }
+
+    /// Rewrites a definition, with the tenant's parameters that are known so far.
+    pub(super) fn of_definition<'d>(&mut self, words: &'d Words<'d>, views: Views) -> Rewriter<'d>
+    where
+        'a: 'd,
+    {
+        Rewriter {
+            classified: self.classified,
+            words,
+            edits: Edits::default(),
+            client_parameters: self.client_parameters,
+            tenant_parameters: std::mem::take(&mut self.tenant_parameters),
+            ctes: Vec::new(),
+            on_cursor: false,
+            views,
+            plain: Vec::new(),
+            renames: None,
+            // Remedies tell of places in the client's text.
+            remedies: NO_REMEDIES,
+        }
     }
 
     /// The columns of a relation that can be seen here: definitions are the administrator's.
