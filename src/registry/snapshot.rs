@@ -97,12 +97,7 @@ impl Snapshot {
 
     /// The same with other files, which have been checked.
     pub(super) fn with(&self, config: Config, version: u64) -> Self {
-        Self::new(
-            config,
-            self.shared.clone(),
-            self.revision.clone(),
-            version,
-        )
+        Self::new(config, self.shared.clone(), self.revision.clone(), version)
     }
 
     /// What the files held.

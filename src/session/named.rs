@@ -72,7 +72,8 @@ impl Session {
     fn in_this_block(&self, plan: &Plan, failure: Failure) -> Failure {
         let first = plan.statements.first().map(|statement| &statement.kind);
         if self.variables.has_failed() && !matches!(first, Some(Kind::Transaction(_))) {
-            let message = "current transaction is aborted, commands ignored until end of transaction block";
+            let message =
+                "current transaction is aborted, commands ignored until end of transaction block";
             return ErrorReport::error("25P02", message);
         }
         failure

@@ -438,7 +438,8 @@ impl Session {
             (Some(error), _) => self.to_client.push(error),
             (None, Some(cut)) => cut.write(self.to_client.buffer()),
             (None, None) if self.hatch.is_some() && is_of_another_tenant(report) => {
-                ErrorReport::error(OUT_OF_SCOPE_SQLSTATE, OUT_OF_SCOPE).write(self.to_client.buffer());
+                ErrorReport::error(OUT_OF_SCOPE_SQLSTATE, OUT_OF_SCOPE)
+                    .write(self.to_client.buffer());
             }
             (None, None) => report.write(b'E', visible, self.to_client.buffer()),
         }

@@ -328,8 +328,8 @@ fn set_by_function(node: &NodeEnum) -> Option<Kind> {
         return None;
     };
     let setting = only_setting(select)?;
-    let is_open = is_usual(&setting.variable, &setting.value)
-        || variable_reason(&setting.variable).is_none();
+    let is_open =
+        is_usual(&setting.variable, &setting.value) || variable_reason(&setting.variable).is_none();
     is_open.then(|| Kind::Set {
         scope: if setting.is_local {
             SetScope::Local
@@ -423,9 +423,7 @@ fn command(node: &NodeEnum, reach: Reach) -> Result<Kind, Reason> {
         NodeEnum::DeallocateStmt(statement) => {
             Kind::Deallocate((!statement.isall).then(|| statement.name.clone()))
         }
-        NodeEnum::PrepareStmt(_)
-        | NodeEnum::ExecuteStmt(_)
-        | NodeEnum::ListenStmt(_) => Kind::Pins,
+        NodeEnum::PrepareStmt(_) | NodeEnum::ExecuteStmt(_) | NodeEnum::ListenStmt(_) => Kind::Pins,
         // These run code that the gate does not see.
         NodeEnum::CallStmt(_)
         | NodeEnum::CreateFunctionStmt(_)
@@ -750,6 +748,10 @@ mod tests {
         for (sql, expected) in cases {
             assert_eq!(kinds(sql, Reach::BorrowedRole), Ok(expected), "{sql}");
         }
+    }
+
+    #[test]
+    fn a_role_of_its_own_is_kept_apart_by_the_server() {
         assert_eq!(
             kinds("SELECT * FROM pg_stat_activity", Reach::OwnRole),
             Ok(vec![Kind::Data])

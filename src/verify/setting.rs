@@ -194,10 +194,7 @@ impl Proof<'_> {
     }
 
     /// Compares two calls of `current_setting`, of a parameter that the text names and clients may see.
-    pub(super) fn current_setting(
-        &self,
-        (original, rewritten): Pair<'_, pg::FuncCall>,
-    ) -> Checked {
+    pub(super) fn current_setting(&self, (original, rewritten): Pair<'_, pg::FuncCall>) -> Checked {
         let at = position((&original.location, &rewritten.location));
         if !is_plain(original) {
             return Err(unsupported("this form of current_setting"));

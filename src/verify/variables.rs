@@ -57,7 +57,10 @@ pub(super) const VARIABLES: &[Variable] = &[
     any("bytea_output"),
     any("check_function_bodies"),
     one_of("client_encoding", &["utf8", "utf-8", "unicode"]),
-    one_of("client_min_messages", &["notice", "warning", "error", "fatal", "panic"]),
+    one_of(
+        "client_min_messages",
+        &["notice", "warning", "error", "fatal", "panic"],
+    ),
     any("datestyle"),
     one_of("default_tablespace", &[""]),
     shown("default_text_search_config"),

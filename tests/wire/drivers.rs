@@ -103,8 +103,14 @@ fn time_zones() {
         let mut other = log_in(&proxy, tenant);
         let usual = other.rows("SHOW TimeZone");
         for (sql, shown) in [
-            ("SET TIME ZONE INTERVAL '1' HOUR TO MINUTE", "<+00:01>-00:01"),
-            ("SET TIME ZONE INTERVAL '-08:30' HOUR TO MINUTE", "<-08:30>+08:30"),
+            (
+                "SET TIME ZONE INTERVAL '1' HOUR TO MINUTE",
+                "<+00:01>-00:01",
+            ),
+            (
+                "SET TIME ZONE INTERVAL '-08:30' HOUR TO MINUTE",
+                "<-08:30>+08:30",
+            ),
             ("SET TIME ZONE INTERVAL '2:30' HOUR", "<+02>-02"),
             ("SET TIME ZONE INTERVAL '3:30'", "<+03:30>-03:30"),
             ("SET TIME ZONE INTERVAL(0) '-3 hours'", "<-03>+03"),
@@ -114,11 +120,17 @@ fn time_zones() {
             ("SET TIME ZONE \"Europe/Rome\"", "Europe/Rome"),
             ("SET TimeZone = E'Europe/\\x52ome'", "Europe/Rome"),
             ("SET TimeZone TO $$UTC$$", "UTC"),
-            ("SELECT set_config('TimeZone', 'Europe/Rome', false)", "Europe/Rome"),
+            (
+                "SELECT set_config('TimeZone', 'Europe/Rome', false)",
+                "Europe/Rome",
+            ),
             ("SET TIME ZONE LOCAL", usual[0].as_str()),
             ("SET TIME ZONE DEFAULT", usual[0].as_str()),
             ("SET LOCAL TIME ZONE 'Europe/Rome'", usual[0].as_str()),
-            ("SELECT set_config('TimeZone', 'Europe/Rome', true)", usual[0].as_str()),
+            (
+                "SELECT set_config('TimeZone', 'Europe/Rome', true)",
+                usual[0].as_str(),
+            ),
         ] {
             for protocol in ["simple", "extended"] {
                 let mut raw = log_in(&proxy, tenant);
@@ -169,7 +181,10 @@ fn resets() {
             let usual = other.rows("SHOW DateStyle");
             raw.query("SET DateStyle = 'German'");
             let messages = raw.query(reset);
-            assert!(!shape(&messages).contains('E'), "{tenant} {reset}: {messages:?}");
+            assert!(
+                !shape(&messages).contains('E'),
+                "{tenant} {reset}: {messages:?}"
+            );
             assert_eq!(other.rows("SHOW DateStyle"), usual, "{tenant} {reset}");
             assert_eq!(raw.rows("SHOW DateStyle"), usual, "{tenant} {reset}");
         }
@@ -219,7 +234,11 @@ fn deallocate() {
         assert_eq!(raw.answer(), "1 2 C Z:T", "{tenant}");
         assert_eq!(run(&mut raw, "t"), "E:26000 Z:E", "{tenant}");
         raw.query("ROLLBACK");
-        assert_eq!(shape(&raw.query("DEALLOCATE none")), "E:26000 Z:I", "{tenant}");
+        assert_eq!(
+            shape(&raw.query("DEALLOCATE none")),
+            "E:26000 Z:I",
+            "{tenant}"
+        );
         assert_eq!(run(&mut other, "s"), "2 D C Z:I", "{tenant}");
     }
 }
@@ -238,7 +257,10 @@ fn failed_block() {
     let plan = raw.rows("EXPLAIN EXECUTE q (1)").join("\n");
     assert!(plan.contains("items"), "{plan}");
     assert_eq!(shape(&raw.query("EXPLAIN EXECUTE none")), "E:26000 Z:I");
-    assert_eq!(extended(&mut raw, "EXPLAIN (FORMAT JSON) EXECUTE q (1)"), "1 2 D C Z:I");
+    assert_eq!(
+        extended(&mut raw, "EXPLAIN (FORMAT JSON) EXECUTE q (1)"),
+        "1 2 D C Z:I"
+    );
     assert_eq!(raw.rows("EXECUTE q (1)"), ["1"]);
 }
 

@@ -38,8 +38,7 @@ impl Rewriter<'_> {
             return Err(refuse_at(at, as_postgres("42P02", message)));
         }
         let name = format!("EXECUTE {EXECUTED}");
-        self.edits
-            .replace(at..self.words.behind_part(at + 1), name);
+        self.edits.replace(at..self.words.behind_part(at + 1), name);
         self.nodes(&execute.params)?;
         Ok(Kind::Execute {
             name: execute.name.clone(),

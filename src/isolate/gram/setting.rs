@@ -119,7 +119,10 @@ pub(super) fn set_by_function(select: &pg::SelectStmt) -> Option<Kind> {
     });
     let is_set_config = |call: &&Box<pg::FuncCall>| {
         let names = parts(&call.funcname);
-        matches!(names.as_deref(), Ok(["set_config"] | ["pg_catalog", "set_config"]))
+        matches!(
+            names.as_deref(),
+            Ok(["set_config"] | ["pg_catalog", "set_config"])
+        )
     };
     let call = calls.find(is_set_config)?;
     let [variable, value, is_local] = call.args.as_slice() else {

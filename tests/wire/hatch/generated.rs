@@ -62,7 +62,9 @@ impl Dice {
         let (one, other) = (self.column(), self.column());
         let limit = self.below(4);
         match self.below(9) {
-            0 => format!("SELECT {one}, {other} AS o FROM items WHERE {first} ORDER BY tenant_id, id"),
+            0 => format!(
+                "SELECT {one}, {other} AS o FROM items WHERE {first} ORDER BY tenant_id, id"
+            ),
             1 => format!("SELECT count(*), max({one}), min({other}) AS o FROM items WHERE {first}"),
             2 => format!(
                 "SELECT items.{one}, b.{other} AS o FROM items LEFT JOIN items b ON b.id = items.id AND {second} \
@@ -110,14 +112,18 @@ fn check() {
     }
     drop(raw);
     let records = records(&proxy, ("grant_ended", 1));
-    let statements = records.iter().filter(|record| record["event"] == "statement");
+    let statements = records
+        .iter()
+        .filter(|record| record["event"] == "statement");
     let logged: Vec<&str> = statements
         .skip(1)
         .map(|record| record["statement"].as_str().unwrap())
         .collect();
     assert_eq!(logged, sent);
     for (statement, outcome) in records.iter().zip(records.iter().skip(1)) {
-        if statement["event"] == "statement" && statement["statement"] != "SET tenantry.bypass = 'read'" {
+        if statement["event"] == "statement"
+            && statement["statement"] != "SET tenantry.bypass = 'read'"
+        {
             assert_eq!(outcome["event"], "outcome");
             assert_eq!(outcome["statement"], statement["seq"]);
         }

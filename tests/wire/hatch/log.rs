@@ -5,9 +5,9 @@ use std::time::Duration;
 use libtest_mimic::Trial;
 use serde_json::Value;
 
+use super::super::gate::Gate;
 use super::super::proxy::{PASSWORD, Proxy, Settings};
 use super::super::raw::{Raw, bind, execute, parse, shape, sync};
-use super::super::gate::Gate;
 use super::{ADMINS, admin, folder, grant, proxy};
 use crate::support::trial;
 
@@ -203,7 +203,10 @@ fn beside_a_reload() {
         scope.spawn(|| proxy.reload());
         std::thread::sleep(Duration::from_millis(500));
         proxy.take_back("grants/read.toml");
-        assert_eq!(shape(&raw.query("SELECT count(*) FROM items")), "E:42501 Z:I");
+        assert_eq!(
+            shape(&raw.query("SELECT count(*) FROM items")),
+            "E:42501 Z:I"
+        );
         gate.release();
     });
     let taken = raw.query("SET tenantry.bypass = 'read'");
