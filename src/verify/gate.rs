@@ -330,7 +330,7 @@ fn set_by_function(node: &NodeEnum) -> Option<Kind> {
     let setting = only_setting(select)?;
     let is_open =
         is_usual(&setting.variable, &setting.value) || variable_reason(&setting.variable).is_none();
-    is_open.then(|| Kind::Set {
+    is_open.then_some(Kind::Set {
         scope: if setting.is_local {
             SetScope::Local
         } else {
