@@ -134,9 +134,6 @@ impl<'a> About<'a> {
     fn of(record: &'a AuditRecord) -> Self {
         match record {
             AuditRecord::Statement {
-                admin, grant: None, ..
-            } => Self::admin(admin, None),
-            AuditRecord::Statement {
                 admin,
                 grant: Some(grant),
                 ..
@@ -148,7 +145,10 @@ impl<'a> About<'a> {
             },
             AuditRecord::GrantEnded { admin, grant, .. } => Self::admin(admin, Some(grant)),
             AuditRecord::Refused { admin, grant, .. } => Self::admin(admin, grant.as_deref()),
-            AuditRecord::AdminLogin { admin, .. } => Self::admin(admin, None),
+            AuditRecord::AdminLogin { admin, .. }
+            | AuditRecord::Statement {
+                admin, grant: None, ..
+            } => Self::admin(admin, None),
             AuditRecord::AdminLoginRefused { login, .. } => Self {
                 who: Some(login),
                 ..Self::default()

@@ -17,7 +17,7 @@ use super::fan::{Fan, Finished};
 use super::fan_watch::{Preparation, SERVER_LOST, Sink, Verdict, prepare_fan, settle, watch_fan};
 use super::hatch::{Witness, note_refused_tenant, now};
 use super::identity::Actor;
-use super::relay::{Event, poll_relay};
+use super::relay::{Event, Looked, look_aside, poll_relay};
 use crate::bypass::{AdminSession, GrantEnd};
 use crate::config::{Isolation, Limits, LoginRole, Upstream};
 use crate::net::handshake::ClientStream;
@@ -153,6 +153,7 @@ pub(super) async fn converse(mut conversation: Conversation) -> u64 {
         borrowed: None,
         refused: 0,
         overdue: None,
+        looked: Looked::NotYet,
         witness: witness(&conversation),
         conversation,
     };
@@ -235,6 +236,7 @@ struct Running {
     witness: Option<Witness>,
     /// When a server must have answered that was asked to cancel.
     overdue: Option<Instant>,
+    looked: Looked,
 }
 
 /// A server that has not answered this long after it was asked to cancel is given up.
@@ -284,6 +286,13 @@ impl Running {
                     }
                 }
                 Event::Finished => self.give_back().await,
+                Event::TakesAWhile => {
+                    let Conversation {
+                        client, session, ..
+                    } = &mut self.conversation;
+                    look_aside(client, session).await;
+                    self.looked = Looked::AtLast;
+                }
                 Event::WantsServer => {
                     if self.borrow().await == Client::Gone {
                         break;
@@ -447,6 +456,7 @@ impl Running {
             conversation,
             version,
             borrowed,
+            looked,
             ..
         } = self;
         let Conversation {
@@ -465,6 +475,7 @@ impl Running {
                 session,
                 server.as_deref_mut(),
                 &mut refresh,
+                looked,
             )
         })
         .await

@@ -10,15 +10,13 @@ use tokio::io::{AsyncReadExt, AsyncWrite};
 
 use crate::net::handshake::ClientStream;
 use crate::net::stream::Stream;
+use crate::protocol::error_response::ErrorReport;
 use crate::session::Session;
 use crate::upstream::Server;
 
 /// What one read takes at most, unless a message is known to be longer.
 const CLIENT_READ_BYTES: usize = 8 * 1024;
 const SERVER_READ_BYTES: usize = 32 * 1024;
-
-/// What is up to this long is looked at in a few milliseconds.
-const LONG_BYTES: usize = 16 * 1024;
 
 /// Why the relay pauses.
 #[derive(Debug)]
@@ -33,8 +31,17 @@ pub(super) enum Event {
     Notable,
     /// The server's connection is gone.
     ServerGone(io::Error),
+    /// What the client sent is to be looked at where no other client waits for it.
+    TakesAWhile,
     /// A server connection is needed.
     WantsServer,
+}
+
+/// Whether what the client sent was looked at elsewhere just now.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Looked {
+    AtLast,
+    NotYet,
 }
 
 /// Moves bytes until something else has to be done. `refresh` is called before messages of the client
@@ -45,6 +52,7 @@ pub(super) fn poll_relay(
     session: &mut Session,
     mut server: Option<&mut Server>,
     refresh: &mut dyn FnMut(&mut Session),
+    looked: &mut Looked,
 ) -> Poll<Event> {
     loop {
         let mut progress = false;
@@ -55,10 +63,14 @@ pub(super) fn poll_relay(
                 progress |= server.input.len() != before;
             }
         }
-        if session.ending().is_none() {
+        let was_looked_at = std::mem::replace(looked, Looked::NotYet) == Looked::AtLast;
+        if session.ending().is_none() && !was_looked_at {
             let before = (client.input.len(), session.wants_client_bytes());
             refresh(session);
-            read_client(session, &mut client.input);
+            if session.takes_a_while(&client.input) {
+                return Poll::Ready(Event::TakesAWhile);
+            }
+            session.on_client(&mut client.input);
             progress |= (client.input.len(), session.wants_client_bytes()) != before;
         }
         if session.wants_the_hatch() || session.has_refusals() {
@@ -105,12 +117,23 @@ pub(super) fn poll_relay(
     }
 }
 
-/// Long messages may hold statements that take a while to look at: other clients do not wait for that.
-fn read_client(session: &mut Session, input: &mut BytesMut) {
-    if input.len().max(session.held_bytes()) > LONG_BYTES {
-        tokio::task::block_in_place(|| session.on_client(input));
-    } else {
-        session.on_client(input);
+/// Looks at what the client sent on a thread of its own.
+pub(super) async fn look_aside(client: &mut ClientStream, session: &mut Session) {
+    let mut input = std::mem::take(&mut client.input);
+    let mut apart = session.take();
+    let looked = tokio::task::spawn_blocking(move || {
+        apart.on_client(&mut input);
+        (apart, input)
+    });
+    match looked.await {
+        Ok((apart, input)) => {
+            *session = apart;
+            client.input = input;
+        }
+        Err(error) => {
+            tracing::error!(%error, "a message could not be looked at");
+            session.end(&ErrorReport::fatal("XX000", "internal error"));
+        }
     }
 }
 

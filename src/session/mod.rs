@@ -267,10 +267,13 @@ impl Session {
             .is_some_and(|server| server.stage == Stage::Finished)
     }
 
-    /// How long the message is that waits.
-    pub fn held_bytes(&self) -> usize {
-        match &self.held {
-            Some(FrontendMessage::Parse { sql, .. } | FrontendMessage::Query(sql)) => sql.len(),
+    /// Whether there is a message that may hold a statement so long that others should not wait for what is
+    /// made of it.
+    pub fn takes_a_while(&self, input: &[u8]) -> bool {
+        let is_held = match &self.held {
+            Some(FrontendMessage::Parse { sql, .. } | FrontendMessage::Query(sql)) => {
+                sql.len() > LONG_BYTES
+            }
             Some(
                 FrontendMessage::Bind(_)
                 | FrontendMessage::Close(..)
@@ -282,8 +285,16 @@ impl Session {
                 | FrontendMessage::Sync
                 | FrontendMessage::Terminate,
             )
-            | None => 0,
-        }
+            | None => false,
+        };
+        is_held || holds_a_long_statement(input)
+    }
+
+    /// The whole conversation, in whose place an empty one stays.
+    #[must_use]
+    pub fn take(&mut self) -> Self {
+        let empty = Self::new(self.identity.clone(), Variables::default(), BTreeMap::new());
+        std::mem::replace(self, empty)
     }
 
     /// Whether bytes of the client are wanted: nothing is held back, and there is room.
@@ -479,4 +490,24 @@ impl Session {
             }
         }
     }
+}
+
+/// A statement of up to this many bytes is looked at in a few milliseconds.
+const LONG_BYTES: usize = 16 * 1024;
+
+/// Whether one of these messages is a long Query or Parse that has come whole.
+fn holds_a_long_statement(mut input: &[u8]) -> bool {
+    while input.len() > LONG_BYTES
+        && let Ok(Some(header)) = crate::protocol::frame::header(input)
+    {
+        let whole = crate::protocol::frame::HEADER_BYTES + header.body_bytes;
+        let Some(rest) = input.get(whole..) else {
+            return false;
+        };
+        if matches!(header.tag, b'P' | b'Q') && header.body_bytes > LONG_BYTES {
+            return true;
+        }
+        input = rest;
+    }
+    false
 }

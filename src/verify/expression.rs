@@ -15,7 +15,7 @@ use super::proof::{
 };
 use super::scope::{self, Found, Output, Reference, Tenancy};
 use super::sequence::is_next_value;
-use super::setting::is_current_setting;
+use super::setting::{current_setting, is_current_setting};
 use super::silent::location;
 use super::{bare, identity, reading};
 use crate::isolate::refusal::Reason;
@@ -221,7 +221,7 @@ impl Proof<'_> {
             return self.next_value((original, rewritten));
         }
         if is_current_setting(&original.funcname) {
-            return self.current_setting((original, rewritten));
+            return current_setting((original, rewritten));
         }
         both!(FuncCall, original, rewritten, {
             funcname, args, agg_order, agg_filter, over, agg_within_group, agg_star, agg_distinct,

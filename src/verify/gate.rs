@@ -330,7 +330,7 @@ fn set_by_function(node: &NodeEnum) -> Option<Kind> {
     let setting = only_setting(select)?;
     let is_open =
         is_usual(&setting.variable, &setting.value) || variable_reason(&setting.variable).is_none();
-    is_open.then(|| Kind::Set {
+    is_open.then_some(Kind::Set {
         scope: if setting.is_local {
             SetScope::Local
         } else {
@@ -748,6 +748,10 @@ mod tests {
         for (sql, expected) in cases {
             assert_eq!(kinds(sql, Reach::BorrowedRole), Ok(expected), "{sql}");
         }
+    }
+
+    #[test]
+    fn a_role_of_its_own_is_kept_apart_by_the_server() {
         assert_eq!(
             kinds("SELECT * FROM pg_stat_activity", Reach::OwnRole),
             Ok(vec![Kind::Data])

@@ -192,21 +192,21 @@ impl Proof<'_> {
         let wanted = NodeEnum::SelectStmt(Box::new(wanted));
         identical(&wanted, &NodeEnum::SelectStmt(Box::new(rewritten.clone())))
     }
+}
 
-    /// Compares two calls of `current_setting`, of a parameter that the text names and clients may see.
-    pub(super) fn current_setting(&self, (original, rewritten): Pair<'_, pg::FuncCall>) -> Checked {
-        let at = position((&original.location, &rewritten.location));
-        if !is_plain(original) {
-            return Err(unsupported("this form of current_setting"));
-        }
-        shown_parameter(&original.args).map_err(|refusal| refuse(refusal.reason, at))?;
-        let mut wanted = original.clone();
-        qualify(&mut wanted.funcname);
-        identical(
-            &NodeEnum::FuncCall(Box::new(wanted)),
-            &NodeEnum::FuncCall(Box::new(rewritten.clone())),
-        )
+/// Compares two calls of `current_setting`, of a parameter that the text names and clients may see.
+pub(super) fn current_setting((original, rewritten): Pair<'_, pg::FuncCall>) -> Checked {
+    let at = position((&original.location, &rewritten.location));
+    if !is_plain(original) {
+        return Err(unsupported("this form of current_setting"));
     }
+    shown_parameter(&original.args).map_err(|refusal| refuse(refusal.reason, at))?;
+    let mut wanted = original.clone();
+    qualify(&mut wanted.funcname);
+    identical(
+        &NodeEnum::FuncCall(Box::new(wanted)),
+        &NodeEnum::FuncCall(Box::new(rewritten.clone())),
+    )
 }
 
 /// The parameter must be one that clients may see.

@@ -204,7 +204,7 @@ impl Rewriter<'_> {
                 let name = Some(close.portalname.clone());
                 Ok(Kind::CloseCursor(name.filter(|name| !name.is_empty())))
             }
-            NodeEnum::ConstraintsSetStmt(_) => Ok(Kind::Data),
+            NodeEnum::ConstraintsSetStmt(_) | NodeEnum::UnlistenStmt(_) => Ok(Kind::Data),
             NodeEnum::DiscardStmt(discard) => Ok(
                 if discard.target == i32::from(pg::DiscardMode::DiscardAll) {
                     Kind::ClearsSession
@@ -215,7 +215,6 @@ impl Rewriter<'_> {
             NodeEnum::LockStmt(lock) => self.lock(lock),
             NodeEnum::TransactionStmt(transaction) => self.transaction(transaction),
             NodeEnum::TruncateStmt(truncate) => self.truncate(truncate),
-            NodeEnum::UnlistenStmt(_) => Ok(Kind::Data),
             NodeEnum::VariableSetStmt(set) => variables(set),
             _ => Err(lost("a statement about data")),
         }

@@ -14,7 +14,11 @@ use crate::isolate::setting::{Argument, Fields, value};
 pub(super) fn variables(set: &pg::VariableSetStmt) -> Rewritten<Kind> {
     let other_form = || unsupported("this form of SET");
     let variable = set.name.to_ascii_lowercase();
-    let scope = scope(set.is_local);
+    let scope = if set.is_local {
+        SetScope::Local
+    } else {
+        SetScope::Session
+    };
     match pg::VariableSetKind::try_from(set.kind) {
         Ok(pg::VariableSetKind::VarResetAll) => Ok(Kind::ResetAll),
         Ok(pg::VariableSetKind::VarSetValue) => {
@@ -46,14 +50,6 @@ pub(super) fn variables(set: &pg::VariableSetStmt) -> Rewritten<Kind> {
             | pg::VariableSetKind::Undefined,
         )
         | Err(_) => Err(lost("a statement about data")),
-    }
-}
-
-fn scope(is_local: bool) -> SetScope {
-    if is_local {
-        SetScope::Local
-    } else {
-        SetScope::Session
     }
 }
 
@@ -112,12 +108,12 @@ pub(super) fn set_by_function(select: &pg::SelectStmt) -> Option<Kind> {
             return None;
         };
         if let NodeEnum::FuncCall(call) = target.val.as_ref()?.node.as_ref()? {
-            Some(call)
+            Some(call.as_ref())
         } else {
             None
         }
     });
-    let is_set_config = |call: &&Box<pg::FuncCall>| {
+    let is_set_config = |call: &&pg::FuncCall| {
         let names = parts(&call.funcname);
         matches!(
             names.as_deref(),
@@ -129,7 +125,11 @@ pub(super) fn set_by_function(select: &pg::SelectStmt) -> Option<Kind> {
         return None;
     };
     Some(Kind::Set {
-        scope: scope(constant(is_local)? == "true"),
+        scope: if constant(is_local)? == "true" {
+            SetScope::Local
+        } else {
+            SetScope::Session
+        },
         variable: constant(variable)?.to_ascii_lowercase(),
         value: constant(value)?,
     })
