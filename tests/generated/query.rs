@@ -267,10 +267,12 @@ impl Maker<'_> {
                 .of(&["", "", "MATERIALIZED ", "NOT MATERIALIZED "]);
             let query = if self.choices.chance(15) {
                 recursive = "RECURSIVE ";
+                // A domain would be an error here, but a masked column has its base type, and is none.
                 let base = self.select_of(&[Kind::Int4], &[], 0);
                 Query {
                     sql: format!(
-                        "{base} UNION SELECT {name}.u1 + 1 FROM {name} WHERE {name}.u1 < 4"
+                        "SELECT b.u1::integer AS u1 FROM ({base}) AS b \
+                         UNION SELECT {name}.u1 + 1 FROM {name} WHERE {name}.u1 < 4"
                     ),
                     columns: vec![("u1".to_owned(), Kind::Int4)],
                     ordered: false,
