@@ -22,6 +22,9 @@
 //! | the tenant column of a conflict target | `write::inference` |
 //! | the value for the tenant column under a scope, checked | `owner::checked_owner` |
 //! | the sequence of `nextval`, qualified | `sequence::next_value` |
+//! | a function called on a row in column notation, as a call | `row::column_notation` |
+//! | `*` of a table's row type, expanded | `row_type::expanded_row_type` |
+//! | rows of a table's row type in FROM, as their columns | `row_type::rows_in_from` |
 //! | a call that asks what the session is called, as a sub-select of the name | `identity::named` |
 //! | COPY of a table, as COPY of the query of its rows | `copy::copied_rows` |
 //! | the tenant column in front of the columns of COPY FROM | `copy::copy_in` |
@@ -60,6 +63,8 @@ mod owner;
 mod pattern;
 mod proof;
 mod reading;
+mod row;
+mod row_type;
 mod sample;
 mod scope;
 mod select;
@@ -229,10 +234,7 @@ impl VerifiedStatement {
 
     /// The text for a Query message, or of a COPY, in which the tenant is a quoted literal. The result was
     /// scanned again: it has the template's tokens, with one literal in place of each parameter.
-    pub fn with_tenant<'f>(
-        &self,
-        filling: impl Into<Filling<'f>>,
-    ) -> Result<String, Refusal> {
+    pub fn with_tenant<'f>(&self, filling: impl Into<Filling<'f>>) -> Result<String, Refusal> {
         match &self.scope {
             None if self.slots.is_empty() => Ok(self.text.clone()),
             None => words::fill(&self.text, &self.slots, filling.into()),

@@ -15,6 +15,8 @@ struct Use {
     bare: usize,
     /// What stands behind it and a dot: a name, or `*`.
     qualifies: Vec<String>,
+    /// The functions that it is the one argument of.
+    given_to: Vec<String>,
 }
 
 /// The words of one statement.
@@ -53,6 +55,11 @@ impl Words {
                 entry.qualifies.push(qualified.unwrap_or_default());
             } else {
                 entry.bare += 1;
+                let is_argument = behind == Some(&Token::RParen)
+                    && at >= 2
+                    && all.get(at - 1).map(|open| &open.token) == Some(&Token::LParen);
+                let function = all.get(at.saturating_sub(2)).and_then(|word| word.name());
+                entry.given_to.extend(function.filter(|_| is_argument));
             }
         }
         for (name, count) in aliases {
@@ -74,9 +81,13 @@ impl Words {
         self.mentions(name) && !self.as_alias.contains(name)
     }
 
-    /// Whether the name is used once as a range entry's, and otherwise only to qualify something.
-    pub(super) fn only_qualifies(&self, name: &str) -> bool {
-        self.uses.get(name).is_some_and(|uses| uses.bare == 1)
+    /// Whether the name is used once as a range entry's, and otherwise only to qualify something, or as
+    /// the one argument of one of these functions.
+    pub(super) fn only_qualifies(&self, name: &str, given_to: impl Fn(&String) -> bool) -> bool {
+        self.uses.get(name).is_some_and(|uses| {
+            let given = uses.given_to.iter().filter(|name| given_to(name)).count();
+            uses.bare == 1 + given
+        })
     }
 
     /// What the name qualifies.
