@@ -34,6 +34,7 @@ impl Proof<'_> {
         };
         match (original, rewritten) {
             (NodeEnum::ColumnRef(o), NodeEnum::ColumnRef(r)) => self.column_reference(o, r),
+            (NodeEnum::ColumnRef(o), NodeEnum::FuncCall(r)) => self.column_notation(o, r),
             (NodeEnum::ParamRef(o), NodeEnum::ParamRef(r)) => {
                 both!(ParamRef, o, r, { number, location });
                 anywhere(location);
@@ -95,6 +96,9 @@ impl Proof<'_> {
                 self.expressions(elements, "the elements of an array")
             }
             (NodeEnum::AIndirection(o), NodeEnum::AIndirection(r)) => {
+                if self.field_of_row((o, r))? {
+                    return Ok(());
+                }
                 both!(AIndirection, o, r, { arg, indirection });
                 self.optional(arg, "what is selected from")?;
                 self.indirection(arg.0.as_deref(), indirection)
@@ -207,6 +211,9 @@ impl Proof<'_> {
     }
 
     fn cast(&mut self, original: &pg::TypeCast, rewritten: &pg::TypeCast) -> Checked {
+        if self.names_table((original, rewritten))? {
+            return Ok(());
+        }
         both!(TypeCast, original, rewritten, { arg, type_name, location });
         anywhere(location);
         match type_name {
@@ -238,7 +245,11 @@ impl Proof<'_> {
         equal(agg_distinct, "DISTINCT in a function")?;
         equal(func_variadic, "VARIADIC")?;
         equal(funcformat, "the form of a function call")?;
-        self.expressions(args, "the arguments of a function")?;
+        if listed.is_none() && self.is_row_call(original) {
+            unchanged(args, "the arguments of a function")?;
+        } else {
+            self.expressions(args, "the arguments of a function")?;
+        }
         self.sort(agg_order, Keys::Inputs)?;
         self.optional(agg_filter, "FILTER")?;
         match over {

@@ -81,6 +81,7 @@ impl<'a> Proof<'a> {
             (NodeEnum::RangeTableSample(sample), _) => self.sampled(sample, rewritten),
             (NodeEnum::RangeSubselect(o), NodeEnum::RangeSubselect(r)) => self.derived(o, r),
             (NodeEnum::RangeFunction(o), NodeEnum::RangeFunction(r)) => self.table_function(o, r),
+            (NodeEnum::RangeFunction(o), NodeEnum::RangeSubselect(r)) => self.rows_in_from(o, r),
             (NodeEnum::JoinExpr(o), NodeEnum::JoinExpr(r)) => self.join(o, r, side),
             _ if std::mem::discriminant(original) == std::mem::discriminant(rewritten) => {
                 Err(unsupported(&bare::construct(&bare::name_of(original))))
@@ -495,6 +496,7 @@ pub(super) fn direct_test(
         });
     Test {
         alias,
+        relation: relation.name.clone(),
         column: scoped.column.clone(),
         column_type: scoped.column_type,
         key,

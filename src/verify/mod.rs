@@ -26,6 +26,9 @@
 //! | the value for the tenant column under a scope, checked | `owner::checked_owner` |
 //! | the sequence of `nextval`, qualified | `sequence::next_value` |
 //! | `set_config` and `current_setting`, qualified | `setting::sets`, `setting::current_setting` |
+//! | a function called on a row in column notation, as a call | `row::column_notation` |
+//! | `*` of a table's row type, expanded | `row_type::expanded_row_type` |
+//! | rows of a table's row type in FROM, as their columns | `row_type::rows_in_from` |
 //! | a call that asks what the session is called, as a sub-select of the name | `identity::named` |
 //! | COPY of a table, as COPY of the query of its rows | `copy::copied_rows` |
 //! | the tenant column in front of the columns of COPY FROM | `copy::copy_in` |
@@ -65,6 +68,8 @@ mod owner;
 mod pattern;
 mod proof;
 mod reading;
+mod row;
+mod row_type;
 mod sample;
 mod scope;
 mod select;

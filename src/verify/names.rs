@@ -234,7 +234,7 @@ impl Proof<'_> {
 
     /// Whether values of a type may be made from text: its input reads no catalog, and it shows no
     /// hidden column.
-    fn is_allowed(&self, found: &Type, depth: usize) -> bool {
+    pub(super) fn is_allowed(&self, found: &Type, depth: usize) -> bool {
         let of = |oid: Oid| {
             let inner = self.catalog().type_by_oid(oid);
             depth < 8 && inner.is_some_and(|inner| self.is_allowed(inner, depth + 1))

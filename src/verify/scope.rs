@@ -43,6 +43,8 @@ pub(super) enum Extent {
 pub(super) struct Test {
     /// The range entry.
     pub(super) alias: String,
+    /// The table.
+    pub(super) relation: RelationName,
     /// The tenant column.
     pub(super) column: String,
     /// Its type.
@@ -291,7 +293,7 @@ pub(super) enum Found<'s> {
 }
 
 /// Columns that every table has.
-const SYSTEM_COLUMNS: [&str; 6] = ["cmax", "cmin", "ctid", "tableoid", "xmax", "xmin"];
+pub(super) const SYSTEM_COLUMNS: [&str; 6] = ["cmax", "cmin", "ctid", "tableoid", "xmax", "xmin"];
 
 /// Finds what a reference means; `levels` from the outside in.
 pub(super) fn resolve<'s>(

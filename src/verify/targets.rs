@@ -22,10 +22,18 @@ use crate::tenant::Scoped;
 const COLUMNS_MAX: usize = 1_664;
 
 /// A target list as it is walked.
-struct Walk<'p> {
+pub(super) struct Walk<'p> {
     rewritten: std::slice::Iter<'p, Node>,
-    columns: Vec<Column>,
+    /// The columns of the result so far.
+    pub(super) columns: Vec<Column>,
     extent: Extent,
+}
+
+impl<'p> Walk<'p> {
+    /// The value of the next target that is sent, which has no name.
+    pub(super) fn next_value(&mut self) -> Checked<&'p Node> {
+        plain_target(self.rewritten.next())
+    }
 }
 
 impl Proof<'_> {
@@ -55,7 +63,7 @@ impl Proof<'_> {
             };
             if let Some(star) = star_of(original) {
                 self.star(star, &mut walk)?;
-            } else {
+            } else if !self.expanded_row_type(original, &mut walk)? {
                 let scoped = owner.and_then(|owner| owner.checked_at(at));
                 self.target(original, scoped, &mut walk)?;
             }

@@ -27,7 +27,12 @@ fn classified() -> Classified {
             TablePolicy::Shared { writable: false },
         )]
         .into(),
-        trusted_functions: vec!["public.fmt_money(numeric)".to_owned()],
+        trusted_functions: [
+            "public.fmt_money(numeric)",
+            "public.cust_label(public.customers)",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
         trusted_triggers: vec![
             trigger("orders_audit", "orders"),
             trigger("customers_touch", "customers"),

@@ -26,6 +26,7 @@ mod grouped;
 mod name;
 mod prepare;
 mod query;
+mod row_type;
 mod setting;
 mod view;
 mod words;
@@ -389,7 +390,13 @@ impl Rewriter<'_> {
                 let name = column.type_name.as_ref();
                 return name.map_or(Ok(()), |name| self.type_name(name));
             }
-            NodeEnum::RangeFunction(function) => self.asks_in_from(function)?,
+            NodeEnum::ResTarget(target) if self.expanded_row_type(target)? => return Ok(()),
+            NodeEnum::RangeFunction(function) => {
+                if self.rows_in_from(function)? {
+                    return Ok(());
+                }
+                self.asks_in_from(function)?;
+            }
             NodeEnum::SqlvalueFunction(function) => return self.asks_by_keyword(function.location),
             NodeEnum::FuncCall(call) => {
                 if self.asks_by_call(call)? {

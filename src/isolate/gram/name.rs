@@ -112,8 +112,7 @@ impl Rewriter<'_> {
     /// `current_database()` and its kin. Whether it is such a call.
     pub(super) fn asks_by_call(&mut self, call: &pg::FuncCall) -> Rewritten<bool> {
         let name = match parts(&call.funcname)?.as_slice() {
-            ["pg_catalog", name] => *name,
-            [name] => *name,
+            [name] | ["pg_catalog", name] => *name,
             _ => return Ok(false),
         };
         let asked = identity::by_call(name).filter(|_| call.args.is_empty());

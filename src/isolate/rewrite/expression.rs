@@ -39,7 +39,13 @@ impl Rewriter<'_> {
                 }
                 Ok(())
             }
-            Expr::CompoundIdentifier(parts) => self.column_reference(parts),
+            Expr::CompoundIdentifier(parts) => {
+                if let Some(call) = self.column_notation(parts)? {
+                    *expression = call;
+                    return Ok(());
+                }
+                self.column_reference(parts)
+            }
             Expr::Value(value) => self.value(&value.value),
             Expr::Nested(inner)
             | Expr::IsFalse(inner)

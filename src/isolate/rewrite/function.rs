@@ -1,14 +1,15 @@
 //! Function calls: names are qualified, arguments rewritten.
 
 use super::name::Scope;
-use super::{Presence, Rewriter, Rewritten, composed, names};
+use super::{Presence, Rewriter, Rewritten, composed, identifier, names};
+use crate::catalog::Relation;
 use crate::isolate::identity;
 use crate::isolate::refusal::Reason;
 use crate::isolate::template::SlotType;
 use crate::sql;
 use crate::sql::ast::{
     Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList,
-    FunctionArguments, ObjectName, WindowFrame, WindowFrameBound, WindowSpec, WindowType,
+    FunctionArguments, Ident, ObjectName, WindowFrame, WindowFrameBound, WindowSpec, WindowType,
 };
 
 /// What looks like a call but is a construct of PostgreSQL's grammar (`func_expr_common_subexpr` and
@@ -75,6 +76,38 @@ impl Rewriter<'_> {
             Some(WindowType::WindowSpec(window)) => self.window(window, scope),
             Some(WindowType::NamedWindow(_)) | None => Ok(()),
         }
+    }
+
+    /// The schema of the one function of this name, where it takes rows of this table.
+    pub(super) fn row_function(&self, name: &str, relation: &Relation) -> Option<String> {
+        let row = relation.name.to_string();
+        let mut named = self.classified.catalog().functions_named(name);
+        let found = named.next().filter(|found| found.arguments == [row])?;
+        named.next().is_none().then(|| found.schema.clone())
+    }
+
+    /// What takes the place of `c.f`, where that is a function called on a row.
+    pub(super) fn column_notation(&mut self, parts: &[Ident]) -> Rewritten<Option<Expr>> {
+        let [alias, name] = parts else {
+            return Ok(None);
+        };
+        let (alias, name) = (identifier(alias)?, identifier(name)?);
+        let Some(relation) = self.rows.get(&alias) else {
+            return Ok(None);
+        };
+        if relation.column(&name).is_some() {
+            return Ok(None);
+        }
+        let Some(schema) = self.row_function(&name, relation) else {
+            return Ok(None);
+        };
+        let call = format!(
+            "{}.{}({})",
+            sql::quote(&schema),
+            sql::quote(&name),
+            sql::quote(&alias)
+        );
+        composed(sql::expression(&call)).map(Some)
     }
 
     /// What takes the place of a call that asks about the session, if it is one.

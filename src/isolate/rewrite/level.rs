@@ -142,6 +142,7 @@ impl<'a> Rewriter<'a> {
             };
             replace_table(factor, qualified(&plain.relation.name), alias);
             let predicate = self.predicate(&plain.alias, plain.scoped)?;
+            self.rows.insert(plain.alias.clone(), plain.relation);
             level.predicates.push(predicate);
             level.plain.push(plain);
             return Ok(());
@@ -177,7 +178,12 @@ impl<'a> Rewriter<'a> {
             .iter()
             .filter(|wildcard| **wildcard == alias)
             .count();
-        let is_visible = |used: &String| relation.column(used).is_some() && *used != scoped.column;
+        let on_row = |used: &String| self.row_function(used, relation).is_some();
+        let is_visible = |used: &String| {
+            (relation.column(used).is_some() && *used != scoped.column)
+                || used == "tableoid"
+                || on_row(used)
+        };
         let shows_nothing_else = match self.classified.tenant_column() {
             TenantColumn::Visible => true,
             TenantColumn::Hidden => {
@@ -190,7 +196,7 @@ impl<'a> Rewriter<'a> {
             }
         };
         let has_columns = has_columns || self.is_masked(self.place(name));
-        let plain = !has_columns && self.words.only_qualifies(&alias) && shows_nothing_else;
+        let plain = !has_columns && self.words.only_qualifies(&alias, on_row) && shows_nothing_else;
         Ok(plain.then_some(Plain {
             alias,
             relation,

@@ -26,7 +26,7 @@ mod session;
 mod update;
 mod words;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::catalog::{Relation, RelationName, Resolved};
 use crate::isolate::refusal::{BeyondGrant, Reason, Refusal};
@@ -61,6 +61,7 @@ pub(super) fn rewrite(
         client_parameters,
         tenant_parameters: Vec::new(),
         remedies,
+        rows: BTreeMap::new(),
     };
     let kind = rewriter.statement(&mut tree)?;
     let tenant_parameters = rewriter.tenant_parameters;
@@ -149,6 +150,8 @@ struct Rewriter<'a> {
     tenant_parameters: Vec<SlotType>,
     /// What to do about conditions that are not silent.
     remedies: &'a BTreeSet<Remedy>,
+    /// The tables in predicate form, by the names that their rows go by.
+    rows: BTreeMap<String, &'a Relation>,
 }
 
 impl<'a> Rewriter<'a> {

@@ -17,6 +17,8 @@ struct Use {
     ranges: usize,
     /// What stands behind it and a dot: a name, or `*`.
     qualifies: Vec<String>,
+    /// The functions that it is the one argument of.
+    given_to: Vec<String>,
 }
 
 /// The words of one statement.
@@ -56,6 +58,11 @@ impl Words {
             } else {
                 entry.bare += 1;
                 entry.ranges += usize::from(is_range(&all, at));
+                let is_argument = behind == Some(&Token::RParen)
+                    && at >= 2
+                    && all.get(at - 1).map(|open| &open.token) == Some(&Token::LParen);
+                let function = all.get(at.saturating_sub(2)).and_then(|word| word.name());
+                entry.given_to.extend(function.filter(|_| is_argument));
             }
         }
         for (name, count) in aliases {
@@ -77,11 +84,13 @@ impl Words {
         self.mentions(name) && !self.as_alias.contains(name)
     }
 
-    /// Whether the name is used as range entries' and otherwise only to qualify something.
-    pub(super) fn only_qualifies(&self, name: &str) -> bool {
-        self.uses
-            .get(name)
-            .is_some_and(|uses| uses.bare == 1 || (uses.bare > 0 && uses.bare == uses.ranges))
+    /// Whether the name is used as range entries' and otherwise only to qualify something, or as the one argument
+    /// of one of these functions.
+    pub(super) fn only_qualifies(&self, name: &str, given_to: impl Fn(&String) -> bool) -> bool {
+        self.uses.get(name).is_some_and(|uses| {
+            let given = uses.given_to.iter().filter(|name| given_to(name)).count();
+            uses.bare == given + 1 || (uses.ranges > 0 && uses.bare == given + uses.ranges)
+        })
     }
 
     /// What the name qualifies.
