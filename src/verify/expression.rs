@@ -14,7 +14,7 @@ use super::proof::{
     unchanged, unsupported,
 };
 use super::scope::{self, Found, Output, Reference, Tenancy};
-use super::sequence::is_next_value;
+use super::sequence::{is_next_value, is_serial_sequence};
 use super::silent::location;
 use super::{bare, identity, reading};
 use crate::isolate::refusal::Reason;
@@ -225,6 +225,9 @@ impl Proof<'_> {
     fn function_call(&mut self, original: &pg::FuncCall, rewritten: &pg::FuncCall) -> Checked {
         if is_next_value(&original.funcname) {
             return self.next_value((original, rewritten));
+        }
+        if is_serial_sequence(&original.funcname) {
+            return self.serial_sequence((original, rewritten));
         }
         both!(FuncCall, original, rewritten, {
             funcname, args, agg_order, agg_filter, over, agg_within_group, agg_star, agg_distinct,
