@@ -78,6 +78,9 @@ fn of_closed(relation: &Relation, closed: Closed) -> Finding {
     let message = match closed {
         Closed::NoTenantColumn => "it does not have the tenant column that the policy names",
         Closed::NullableTenantColumn => "its tenant column may be NULL",
+        Closed::Foreign => {
+            "another server tests whose its rows are, and the policy does not trust it"
+        }
         Closed::RowSecurity => "it has row security, whose conditions run on rows of all tenants",
         Closed::SharedParent => "it is shared, but has a part that is not",
         Closed::Unclassified => "it is not classified, so it is closed to tenants",

@@ -367,6 +367,10 @@ fn closed_hint(relation: &str, closed: Closed) -> String {
             "Its tenant column may be NULL, or that of a partition or child: ALTER TABLE {relation} ALTER \
              COLUMN .. SET NOT NULL."
         ),
+        Closed::Foreign => format!(
+            "Another server tests whose its rows are, or those of a part of it: after a review, say so in \
+             policy.toml for the foreign table: [tables.\"..\"] kind = \"scoped\", trusted = true ({relation})."
+        ),
         Closed::OutsideGrant => OTHER_GRANT.to_owned(),
         Closed::RowSecurity => format!(
             "The conditions of its row security run on rows of all tenants: ALTER TABLE {relation} DISABLE ROW \

@@ -32,6 +32,8 @@ pub enum Closed {
     NoTenantColumn,
     /// The tenant column may be NULL, here or in a partition or child: such a row belongs to nobody.
     NullableTenantColumn,
+    /// A foreign table, or a part of it is one, that the policy does not trust: another server compares there.
+    Foreign,
     /// The grant does not name it.
     OutsideGrant,
     /// Conditions of row security run on its rows, those of other tenants among them.
@@ -590,6 +592,17 @@ fn trusts(policy: &Policy, signature: &str) -> bool {
 fn unseen(catalog: &Catalog, policy: &Policy, relation: &Relation, depth: usize) -> Option<Closed> {
     if depth == 0 && relation.row_security {
         return Some(Closed::RowSecurity);
+    }
+    let trusted = policy
+        .tables
+        .get(&relation.name)
+        .is_some_and(|table| match table {
+            TablePolicy::Scoped { trusted, .. } => *trusted,
+            // Its rows are common to all, or nobody gets them.
+            TablePolicy::Denied | TablePolicy::Shared { .. } | TablePolicy::Via { .. } => true,
+        });
+    if relation.kind == RelationKind::ForeignTable && !trusted {
+        return Some(Closed::Foreign);
     }
     let is_trusted = |function: &String| trusts(policy, function);
     if depth > PARENTS_MAX || !relation.read_code.iter().all(is_trusted) {

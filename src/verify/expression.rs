@@ -14,7 +14,7 @@ use super::proof::{
     unchanged, unsupported,
 };
 use super::scope::{self, Found, Output, Reference, Tenancy};
-use super::sequence::is_next_value;
+use super::sequence::{is_next_value, is_serial_sequence};
 use super::setting::{current_setting, is_current_setting};
 use super::silent::location;
 use super::{bare, identity, reading};
@@ -229,6 +229,9 @@ impl Proof<'_> {
         }
         if is_current_setting(&original.funcname) {
             return current_setting((original, rewritten));
+        }
+        if is_serial_sequence(&original.funcname) {
+            return self.serial_sequence((original, rewritten));
         }
         both!(FuncCall, original, rewritten, {
             funcname, args, agg_order, agg_filter, over, agg_within_group, agg_star, agg_distinct,

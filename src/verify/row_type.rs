@@ -9,8 +9,7 @@ use super::from::{nothing_else, strings};
 use super::proof::{
     Checked, Pair, Proof, anywhere, both, column_path, differs, equal, path, position, refuse,
 };
-use super::scope::{Exposed, Extent, Item, Locks, Tenancy, opaque_column};
-use super::select::rename;
+use super::scope::{Exposed, Tenancy, opaque_column};
 use super::silent::{location, loud};
 use super::targets::Walk;
 use crate::catalog::{Relation, Type, TypeKind};
@@ -271,26 +270,17 @@ impl<'a> Proof<'a> {
         if names.len() > columns.len() {
             return Err(differs("the alias of a function"));
         }
-        let mut columns: Vec<_> = columns
-            .iter()
-            .map(|column| opaque_column(&column.name, WHAT))
-            .collect();
-        rename(&mut columns, &names);
+        let range = pg::RangeVar {
+            alias: Some(alias.clone()),
+            location: -1,
+            ..pg::RangeVar::default()
+        };
+        let item = self.item(&range, row, Tenancy::Free);
         // In a sub-select of a condition it is called for rows of every tenant.
         let loud = loud("a function in FROM", call);
-        self.level()?.loud_content.get_or_insert(loud);
-        let item = Item {
-            name: Some(name),
-            relation: None,
-            columns,
-            extent: Extent::Complete,
-            merged: Vec::new(),
-            hidden: None,
-            tenancy: Tenancy::Free,
-            locks: Locks::Own,
-            sent: None,
-        };
-        Ok(self.level()?.add(item))
+        let level = self.level()?;
+        level.loud_content.get_or_insert(loud);
+        Ok(level.add(item))
     }
 
     /// The call, and the table whose rows it gives.

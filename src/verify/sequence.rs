@@ -1,13 +1,15 @@
-//! `nextval` of a sequence that is named in the text.
+//! `nextval` of a sequence that is named in the text, and which sequence a column has.
 
 use pg_query::protobuf as pg;
 use pg_query::{Node, NodeEnum};
 
+use super::bare;
 use super::proof::{
     Checked, Pair, Proof, differs, is_plain_type, path, position, refuse, unsupported,
 };
 use crate::catalog::{Relation, Resolved, qualified_name};
 use crate::isolate::refusal::Reason;
+use crate::tenant::Class;
 
 /// Whether a call is one of `nextval`, as PostgreSQL finds it: `pg_catalog` comes first.
 pub(super) fn is_next_value(names: &[Node]) -> bool {
@@ -15,6 +17,16 @@ pub(super) fn is_next_value(names: &[Node]) -> bool {
         path(names).as_deref(),
         Some(["nextval"] | ["pg_catalog", "nextval"])
     )
+}
+
+const SERIAL_SEQUENCE: &str = "pg_get_serial_sequence";
+
+/// Whether a call is one of `pg_get_serial_sequence`.
+pub(super) fn is_serial_sequence(names: &[Node]) -> bool {
+    match path(names).as_deref() {
+        Some([name] | ["pg_catalog", name]) => *name == SERIAL_SEQUENCE,
+        Some(_) | None => false,
+    }
 }
 
 impl<'a> Proof<'a> {
@@ -60,6 +72,63 @@ impl<'a> Proof<'a> {
         let volatile = Reason::not_silent("volatile function nextval".to_owned());
         self.volatile.get_or_insert(refuse(volatile, at));
         Ok(())
+    }
+
+    /// Compares two calls of `pg_get_serial_sequence` for a column that the application knows.
+    pub(super) fn serial_sequence(&self, (original, rewritten): Pair<'_, pg::FuncCall>) -> Checked {
+        let at = position((&original.location, &rewritten.location));
+        let plain = |call: &pg::FuncCall, names: &[Node]| pg::FuncCall {
+            funcname: names.to_vec(),
+            args: call.args.clone(),
+            funcformat: original.funcformat,
+            location: call.location,
+            ..pg::FuncCall::default()
+        };
+        let constants = || unsupported("pg_get_serial_sequence of what the text does not name");
+        let ([table, column], true) = (
+            original.args.as_slice(),
+            *original == plain(original, &original.funcname),
+        ) else {
+            return Err(constants());
+        };
+        let (Some(table), Some(column)) = (text(table), text(column)) else {
+            return Err(constants());
+        };
+        let parts = qualified_name(table).ok_or_else(constants)?;
+        let found = match parts.as_slice() {
+            [name] => self.catalog().resolve(None, name),
+            [schema, name] => self.catalog().resolve(Some(schema), name),
+            _ => Resolved::Nothing,
+        };
+        let relation = match found {
+            Resolved::Relation(relation) => relation,
+            Resolved::Nothing | Resolved::System(_) => {
+                let relation = parts.join(".");
+                return Err(refuse(Reason::RelationDoesNotExist { relation }, at));
+            }
+        };
+        if let Class::Refused(closed) = self.classified().class(relation) {
+            let (relation, closed) = (relation.name.to_string(), *closed);
+            return Err(refuse(Reason::RelationNotAllowed { relation, closed }, at));
+        }
+        let visible = self.classified().visible_columns(relation);
+        if !visible.iter().any(|known| known.name == column) {
+            let table = &relation.name.name;
+            let reason = Reason::AsPostgres {
+                sqlstate: "42703",
+                message: format!("column \"{column}\" of relation \"{table}\" does not exist"),
+            };
+            return Err(refuse(reason, at));
+        }
+        let is_qualified =
+            path(&rewritten.funcname).as_deref() == Some(&["pg_catalog", SERIAL_SEQUENCE]);
+        let is_same = *rewritten == plain(rewritten, &rewritten.funcname)
+            && bare::same_list(&original.args, &rewritten.args)?;
+        if is_qualified && is_same {
+            Ok(())
+        } else {
+            Err(differs("pg_get_serial_sequence"))
+        }
     }
 
     /// The sequence that a constant names, with or without a cast to `regclass`.

@@ -106,7 +106,7 @@ impl Rewriter<'_> {
                     let measure = || from.iter().map(|item| self.item_width(item)).sum();
                     (*star.get_or_insert_with(measure))?
                 }
-                Star::Some => return None,
+                Star::Some => self.width_of_row(target)?,
             };
         }
         (width <= TARGETS_MAX).then_some(width)
@@ -126,6 +126,7 @@ impl Rewriter<'_> {
                 Some(self.columns_of(relation).len())
             }
             NodeEnum::RangeTableSample(sample) => self.item_width(sample.relation.as_deref()?),
+            NodeEnum::RangeFunction(function) => self.width_in_from(function),
             NodeEnum::RangeSubselect(derived) => match &derived.subquery.as_ref()?.node {
                 Some(NodeEnum::SelectStmt(select)) => self.width(select),
                 Some(_) | None => None,

@@ -19,17 +19,7 @@ const OF_SEVERAL: [&str; 2] = ["json_populate_recordset", "jsonb_populate_record
 impl<'a> Rewriter<'a> {
     /// `(row).*` as a target becomes one target for each column. Whether it was one.
     pub(super) fn expanded_row_type(&mut self, target: &pg::ResTarget) -> Rewritten<bool> {
-        let Some(NodeEnum::AIndirection(selection)) =
-            target.val.as_ref().and_then(|value| value.node.as_ref())
-        else {
-            return Ok(false);
-        };
-        let is_star = |step: &Node| matches!(step.node, Some(NodeEnum::AStar(_)));
-        let (Some(row), [star]) = (selection.arg.as_deref(), selection.indirection.as_slice())
-        else {
-            return Ok(false);
-        };
-        let Some(relation) = self.row_typed(row).filter(|_| is_star(star)) else {
+        let Some((row, relation)) = self.star_of_row(target) else {
             return Ok(false);
         };
         self.node(row)?;
@@ -45,24 +35,59 @@ impl<'a> Rewriter<'a> {
         Ok(true)
     }
 
+    fn star_of_row<'n>(&self, target: &'n pg::ResTarget) -> Option<(&'n Node, &'a Relation)> {
+        let NodeEnum::AIndirection(selection) = target.val.as_ref()?.node.as_ref()? else {
+            return None;
+        };
+        let row = selection.arg.as_deref()?;
+        match selection.indirection.as_slice() {
+            [
+                Node {
+                    node: Some(NodeEnum::AStar(_)),
+                },
+            ] => Some((row, self.row_typed(row)?)),
+            _ => None,
+        }
+    }
+
+    /// How many columns `(row).*` is.
+    pub(super) fn width_of_row(&self, target: &pg::ResTarget) -> Option<usize> {
+        let (_, relation) = self.star_of_row(target)?;
+        Some(self.columns_of(relation).len())
+    }
+
+    /// How many columns such a function in FROM has.
+    pub(super) fn width_in_from(&self, function: &pg::RangeFunction) -> Option<usize> {
+        let (_, _, relation) = self.called_in_from(function)?;
+        Some(self.columns_of(relation).len())
+    }
+
+    fn called_in_from<'n>(
+        &self,
+        function: &'n pg::RangeFunction,
+    ) -> Option<(&'n Node, &'n pg::FuncCall, &'a Relation)> {
+        let [
+            Node {
+                node: Some(NodeEnum::List(item)),
+            },
+        ] = function.functions.as_slice()
+        else {
+            return None;
+        };
+        let node = item.items.first()?;
+        let relation = self.populated(node, &[OF_ONE, OF_SEVERAL].concat())?;
+        let plain = !function.is_rowsfrom && !function.ordinality;
+        match &node.node {
+            Some(NodeEnum::FuncCall(call)) if plain => Some((node, call, relation)),
+            Some(_) | None => None,
+        }
+    }
+
     /// Such a function in FROM becomes a derived table over it. Whether it was one.
     pub(super) fn rows_in_from(&mut self, function: &pg::RangeFunction) -> Rewritten<bool> {
-        let Some(NodeEnum::List(item)) = function.functions.first().and_then(|f| f.node.as_ref())
-        else {
+        let Some((node, call, relation)) = self.called_in_from(function) else {
             return Ok(false);
         };
-        let (Some(node), 1) = (item.items.first(), function.functions.len()) else {
-            return Ok(false);
-        };
-        let all = [OF_ONE, OF_SEVERAL].concat();
-        let (Some(relation), Some(NodeEnum::FuncCall(call))) =
-            (self.populated(node, &all), &node.node)
-        else {
-            return Ok(false);
-        };
-        if function.is_rowsfrom || function.ordinality {
-            return Ok(false);
-        }
         self.node(node)?;
         let start = self.words.at(call.location)?;
         let end = self.words.behind_group(self.words.behind_name(start))?;

@@ -105,6 +105,7 @@ fn system_type(data_type: &DataType) -> Option<(&'static str, Vec<String>)> {
         DataType::Int8(None) => "int8",
         DataType::JSON => "json",
         DataType::JSONB => "jsonb",
+        DataType::Regclass => "regclass",
         DataType::Text => "text",
         DataType::TsQuery => "tsquery",
         DataType::TsVector => "tsvector",
