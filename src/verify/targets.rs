@@ -105,8 +105,8 @@ impl Proof<'_> {
         };
         match owner {
             None => {
-                output_name(name, (value, sent))?;
                 self.expression(value, sent)?;
+                output_name(name, (value, sent))?;
             }
             Some(scoped) => {
                 kept_name(name, value)?;
@@ -362,6 +362,38 @@ fn column_name(value: &Node) -> Option<String> {
         NodeEnum::AArrayExpr(_) => Some("array".to_owned()),
         NodeEnum::RowExpr(_) => Some("row".to_owned()),
         NodeEnum::GroupingFunc(_) => Some("grouping".to_owned()),
+        NodeEnum::SubLink(link) => column_of_query(link),
         _ => None,
+    }
+}
+
+/// What a sub-select is called: as its only column, if that has a name.
+fn column_of_query(link: &pg::SubLink) -> Option<String> {
+    match pg::SubLinkType::try_from(link.sub_link_type) {
+        Ok(pg::SubLinkType::ExistsSublink) => Some("exists".to_owned()),
+        Ok(pg::SubLinkType::ArraySublink) => Some("array".to_owned()),
+        Ok(pg::SubLinkType::ExprSublink) => {
+            let NodeEnum::SelectStmt(select) = link.subselect.as_ref()?.node.as_ref()? else {
+                return None;
+            };
+            let NodeEnum::ResTarget(target) = select.target_list.first()?.node.as_ref()? else {
+                return None;
+            };
+            let name = if target.name.is_empty() {
+                column_name(target.val.as_ref()?)?
+            } else {
+                target.name.clone()
+            };
+            (name != "?column?").then_some(name)
+        }
+        Ok(
+            pg::SubLinkType::Undefined
+            | pg::SubLinkType::AllSublink
+            | pg::SubLinkType::AnySublink
+            | pg::SubLinkType::RowcompareSublink
+            | pg::SubLinkType::MultiexprSublink
+            | pg::SubLinkType::CteSublink,
+        )
+        | Err(_) => None,
     }
 }

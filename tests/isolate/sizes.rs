@@ -206,7 +206,7 @@ const SHAPES: &[Shape] = &[
     Shape {
         name: "comments",
         make: |n| format!("SELECT 1 {}{}", "/*".repeat(n), "*/".repeat(n)),
-        expected: &[(500, Admitted), (1_000_000, Admitted)],
+        expected: &[(500, Admitted), (1_000_000, Refused("TN1006"))],
     },
     Shape {
         name: "signs",
