@@ -172,6 +172,10 @@ pub struct View {
 /// A table, view, sequence or other relation.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts, as pg_class holds them"
+)]
 pub struct Relation {
     /// `pg_class.oid`
     pub oid: Oid,

@@ -130,10 +130,9 @@ impl Proof<'_> {
         match &node.node {
             Some(NodeEnum::ColumnRef(column)) => self.is_such_column(column, search),
             Some(NodeEnum::FuncCall(call)) if self.is_own_aggregate(call) => match search {
-                Search::Behind => true,
                 Search::Bare => false,
+                Search::Behind | Search::Of(_) => true,
                 Search::Column => self.any_holds(&call.args, search),
-                Search::Of(_) => true,
             },
             Some(_) | None => match parts(node) {
                 Some(parts) => self.any_holds(parts, search),

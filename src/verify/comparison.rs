@@ -113,8 +113,9 @@ impl Proof<'_> {
             return Err(refuse(Reason::not_silent(what), at));
         }
         // What looks into a text is not made for every collation.
-        let is_plain = |value: &Value| !types::is_text(value.oid) || silent::is_plain(value);
-        if !IN_ANY_COLLATION.contains(&operator) && !(is_plain(left) && is_plain(right)) {
+        let is_special = |value: &Value| types::is_text(value.oid) && !silent::is_plain(value);
+        let looks_into = !IN_ANY_COLLATION.contains(&operator);
+        if looks_into && (is_special(left) || is_special(right)) {
             let what = format!("operator {operator} under this collation");
             return Err(refuse(Reason::not_silent(what), at));
         }

@@ -27,6 +27,7 @@ const BOTTOM_UP: &[&str] = &[
     "isolate::refusal",
     "isolate::setting",
     "isolate::template",
+    "isolate::identity",
     "isolate::mask",
     "isolate::gram",
     "verify",
