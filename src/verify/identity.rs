@@ -9,7 +9,7 @@ use pg_query::protobuf::SqlValueFunctionOp as Op;
 use pg_query::{Node, NodeEnum};
 
 use super::from::nothing_else;
-use super::proof::{Checked, Proof, differs, path, refuse};
+use super::proof::{Checked, Proof, differs, path, refuse, unsupported};
 use crate::isolate::refusal::Reason;
 use crate::isolate::template::SlotType;
 
@@ -84,6 +84,12 @@ impl Proof<'_> {
             return Err(refuse(Reason::FunctionNotAllowed { function }, at));
         };
         let wrong = || differs("the name of the session");
+        if self.arguments {
+            return Err(unsupported(&format!(
+                "{} as an argument of EXECUTE",
+                asked.name
+            )));
+        }
         if self.classified().scope().is_some() {
             return Err(wrong());
         }

@@ -76,6 +76,8 @@ pub(super) struct Proof<'a> {
     pub(super) binds: bool,
     /// The parameters that are patterns of LIKE.
     pub(super) patterns: BTreeSet<Pattern>,
+    /// Whether this point is among the arguments of EXECUTE, which take no sub-select.
+    pub(super) arguments: bool,
     /// How many conditions are around this point.
     pub(super) judging: usize,
     /// The untyped parameters of conditions.
@@ -108,6 +110,7 @@ impl<'a> Proof<'a> {
             volatile: None,
             binds: false,
             patterns: BTreeSet::new(),
+            arguments: false,
             judging: 0,
             relied: BTreeSet::new(),
             done: BTreeSet::new(),

@@ -161,7 +161,8 @@ impl Proof<'_> {
             (None, None) => None,
         };
         let is_table = item.is_some_and(|item| {
-            item.hidden.is_some() && item.columns.iter().all(|column| column.name != "tableoid")
+            let is_own = item.hidden.is_some() && item.sent.is_none();
+            is_own && item.columns.iter().all(|column| column.name != "tableoid")
         });
         if !is_table {
             return Ok(false);

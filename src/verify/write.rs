@@ -66,6 +66,22 @@ impl Target<'_> {
         }
     }
 
+    /// Refuses DEFAULT for a column of a view: it means the view's own default there, or NULL.
+    fn assigns(&self, value: Option<&Node>) -> Checked {
+        let is_default = |node: &Node| matches!(node.node, Some(NodeEnum::SetToDefault(_)));
+        let defaults = match value.and_then(|value| value.node.as_ref()) {
+            Some(NodeEnum::RowExpr(row)) => row.args.iter().any(is_default),
+            Some(NodeEnum::SetToDefault(_)) => true,
+            Some(_) | None => false,
+        };
+        if defaults && self.view.is_some() {
+            return Err(unsupported(
+                "DEFAULT for a column of a view that is changed",
+            ));
+        }
+        Ok(())
+    }
+
     /// Whether this is the tenant column.
     fn is_owner(&self, column: &str) -> bool {
         self.test.as_ref().is_some_and(|test| test.column == column)
@@ -305,6 +321,7 @@ impl<'a> Proof<'a> {
             match (&value.node, &sent.node) {
                 (Some(NodeEnum::MultiAssignRef(o)), Some(NodeEnum::MultiAssignRef(r))) => {
                     both!(MultiAssignRef, o, r, { source, colno, ncolumns });
+                    target.assigns(source.0.as_deref())?;
                     equal(colno, "SET")?;
                     equal(ncolumns, "SET")?;
                     // The tree repeats the source for each column; it is one in the text.
@@ -326,6 +343,7 @@ impl<'a> Proof<'a> {
         target: &Target<'_>,
         column: &str,
     ) -> Checked {
+        target.assigns(Some(value))?;
         self.expression(value, sent)?;
         if let (Some(NodeEnum::ParamRef(parameter)), Some(column)) =
             (&value.node, target.relation.column(column))
