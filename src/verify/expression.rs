@@ -251,6 +251,9 @@ impl Proof<'_> {
         if listed.is_none() && self.is_row_call(original) {
             unchanged(args, "the arguments of a function")?;
         } else {
+            if listed.is_none() {
+                self.takes_no_row(original)?;
+            }
             self.expressions(args, "the arguments of a function")?;
         }
         self.sort(agg_order, Keys::Inputs)?;

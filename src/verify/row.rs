@@ -8,9 +8,10 @@ use pg_query::{Node, NodeEnum};
 
 use super::bare;
 use super::expression::{reference, sent_as};
-use super::proof::{Checked, Pair, Proof, column_path, differs, is_plain_type, path};
+use super::proof::{Checked, Pair, Proof, column_path, differs, is_plain_type, path, unsupported};
 use super::scope::{self, Extent, Item, Reference};
-use crate::catalog::RelationName;
+use crate::catalog::{RelationKind, RelationName};
+use crate::tenant::Class;
 
 impl Proof<'_> {
     /// Whether the one argument of a call is a whole row, and the function is trusted with it.
@@ -41,6 +42,41 @@ impl Proof<'_> {
             && self
                 .row_of(alias)
                 .is_some_and(|(_, row)| self.takes_row(schema, function, row).is_some())
+    }
+
+    /// Refuses a call of a function that is trusted with rows of a table: a row that the client makes up could
+    /// name any tenant.
+    pub(super) fn takes_no_row(&self, call: &pg::FuncCall) -> Checked {
+        let names = path(&call.funcname).unwrap_or_default();
+        let Some(function) = names.last() else {
+            return Err(differs("a function's name"));
+        };
+        let mut arguments = self
+            .catalog()
+            .functions_named(function)
+            .flat_map(|found| &found.arguments);
+        if arguments.any(|argument| self.is_row_of_tenants(argument)) {
+            let function = names.join(".");
+            let what = format!("function {function} on anything but the row of a table in FROM");
+            return Err(unsupported(&what));
+        }
+        Ok(())
+    }
+
+    /// Whether a type, as `format_type` prints it, is that of rows that are not common to all, or of arrays of
+    /// them.
+    fn is_row_of_tenants(&self, type_name: &str) -> bool {
+        let plain = type_name.replace('"', "");
+        let element = plain.trim_end_matches("[]");
+        self.catalog().relations.iter().any(|relation| {
+            let RelationName { schema, name } = &relation.name;
+            let is_row = element
+                .strip_prefix(schema.as_str())
+                .is_some_and(|rest| rest.strip_prefix('.') == Some(&name.replace('"', "")));
+            is_row
+                && relation.kind != RelationKind::CompositeType
+                && !matches!(self.classified().class(relation), Class::Shared { .. })
+        })
     }
 
     /// Compares `c.f` with `schema.f(c)`, which PostgreSQL takes it for where `f` is no column.
