@@ -176,6 +176,10 @@ impl Variables {
                 self.custom.insert(name.clone());
             }
             Effect::Reset(name) => {
+                if is_custom(name) {
+                    // The server makes a place for it, as SET does.
+                    self.custom.insert(name.clone());
+                }
                 self.local.remove(name);
                 match self.initial.get(name) {
                     Some(value) => self.current.insert(name.clone(), value.clone()),

@@ -296,6 +296,8 @@ fn traces() {
             "T E:55000 Z:I",
         ),
         ("SET app.who = 'x'", "SHOW app.who", "E:42704 Z:I"),
+        ("RESET app.never", "SHOW app.never", "E:42704 Z:I"),
+        ("SET app.never TO DEFAULT", "SHOW app.never", "E:42704 Z:I"),
         (
             "BEGIN; SET LOCAL app.who = 'x'; COMMIT",
             "SHOW app.who",
