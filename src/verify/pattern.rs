@@ -11,8 +11,11 @@
 use pg_query::protobuf as pg;
 use pg_query::{Node, NodeEnum};
 
+use super::comparison::operator_name;
 use super::constants::literal;
 use super::proof::{Checked, Proof, path, unsupported};
+use super::silent::{Clause, is_plain, loud};
+use super::types::{self, Size, Typed, Value};
 use crate::catalog::oid;
 use crate::isolate::refusal::Reason;
 
@@ -71,6 +74,38 @@ fn ends_well(text: &[u8], escape: &[u8]) -> bool {
 }
 
 impl Proof<'_> {
+    /// LIKE with a literal pattern that cannot be wrong at its end. ILIKE makes copies of its operands
+    /// that are several times as long.
+    pub(super) fn silent_like(
+        &mut self,
+        operation: &pg::AExpr,
+        node: &Node,
+        clause: Clause,
+    ) -> Typed {
+        let (Some(left), Some(pattern)) = (&operation.lexpr, &operation.rexpr) else {
+            return Err(loud("an operator with one operand", node));
+        };
+        let left = self.silent(left, clause)?;
+        let is_text = types::is_text(left.oid) && is_plain(&left);
+        let is_like = !operator_name(&operation.name).is_some_and(|name| name.ends_with('*'));
+        let is_short = is_like || left.size == Size::Bounded;
+        let matched = if !is_text || !self.is_safe_pattern(pattern) {
+            Err(loud("LIKE with such a pattern", node))
+        } else if is_short {
+            Ok(Value {
+                columns: left.columns.clone(),
+                ..Value::varying(oid::BOOL)
+            })
+        } else {
+            Err(loud("ILIKE on a text of any length", node))
+        };
+        if matched.is_ok() {
+            return matched;
+        }
+        let pattern = self.silent(pattern, clause)?;
+        self.strictly(matched, &[left, pattern], oid::BOOL)
+    }
+
     /// Whether an expression is a pattern that is no error, or one that the session looks at.
     pub(super) fn is_safe_pattern(&mut self, node: &Node) -> bool {
         let node = whole_text(node);

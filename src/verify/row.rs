@@ -10,8 +10,12 @@ use super::bare;
 use super::expression::{reference, sent_as};
 use super::proof::{Checked, Pair, Proof, column_path, differs, is_plain_type, path, unsupported};
 use super::scope::{self, Extent, Item, Reference};
-use crate::catalog::{RelationKind, RelationName};
+use super::types;
+use crate::catalog::{Oid, RelationKind, RelationName, Type};
 use crate::tenant::Class;
+
+/// Types within types: more than this are not followed.
+const TYPES_MAX: usize = 16;
 
 impl Proof<'_> {
     /// Whether the one argument of a call is a whole row, and the function is trusted with it.
@@ -68,15 +72,33 @@ impl Proof<'_> {
     fn is_row_of_tenants(&self, type_name: &str) -> bool {
         let plain = type_name.replace('"', "");
         let element = plain.trim_end_matches("[]");
-        self.catalog().relations.iter().any(|relation| {
-            let RelationName { schema, name } = &relation.name;
-            let is_row = element
-                .strip_prefix(schema.as_str())
-                .is_some_and(|rest| rest.strip_prefix('.') == Some(&name.replace('"', "")));
-            is_row
-                && relation.kind != RelationKind::CompositeType
-                && !matches!(self.classified().class(relation), Class::Shared { .. })
-        })
+        let is_named = |found: &Type| {
+            let name = format!("{}.{}", found.schema, found.name);
+            name.replace('"', "") == element
+        };
+        let mut types = self.catalog().types.iter();
+        types.any(|found| is_named(found) && self.holds_rows_of_tenants(found.oid, 0))
+    }
+
+    /// The same of a type, which may be a domain, an array or a composite type that holds such rows.
+    fn holds_rows_of_tenants(&self, type_oid: Oid, depth: usize) -> bool {
+        let catalog = self.catalog();
+        if depth > TYPES_MAX {
+            return true;
+        }
+        let type_oid = types::base(catalog, type_oid);
+        if let Some(element) = types::element(catalog, type_oid) {
+            return self.holds_rows_of_tenants(element, depth + 1);
+        }
+        let mut relations = catalog.relations.iter();
+        let Some(relation) = relations.find(|it| it.row_type == type_oid && type_oid != 0) else {
+            return false;
+        };
+        if relation.kind == RelationKind::CompositeType {
+            let mut columns = relation.columns.iter();
+            return columns.any(|column| self.holds_rows_of_tenants(column.type_oid, depth + 1));
+        }
+        !matches!(self.classified().class(relation), Class::Shared { .. })
     }
 
     /// Compares `c.f` with `schema.f(c)`, which PostgreSQL takes it for where `f` is no column.

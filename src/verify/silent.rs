@@ -37,6 +37,9 @@ pub(super) enum Clause {
     Where,
 }
 
+/// LIKE and ILIKE, and not.
+const LIKES: [&str; 4] = ["~~", "~~*", "!~~", "!~~*"];
+
 /// Collations that are always deterministic: the database's own, `C` and `POSIX`.
 const PLAIN_COLLATIONS: [Oid; 4] = [0, 100, 950, 951];
 
@@ -74,7 +77,7 @@ impl Proof<'_> {
         clippy::wildcard_enum_match_arm,
         reason = "what is not listed is not silent"
     )]
-    fn silent(&mut self, node: &Node, clause: Clause) -> Typed {
+    pub(super) fn silent(&mut self, node: &Node, clause: Clause) -> Typed {
         let Some(kind) = &node.node else {
             return Err(loud("an empty expression", node));
         };
@@ -326,6 +329,10 @@ impl Proof<'_> {
         };
         let operator = operator_name(&operation.name).ok_or_else(|| loud("an operator", node))?;
         match Kind::try_from(operation.kind) {
+            // What a view's definition makes of LIKE.
+            Ok(Kind::AexprOp) if LIKES.contains(&operator) => {
+                self.silent_like(operation, node, clause)
+            }
             Ok(Kind::AexprOp) => match constants::clock(node) {
                 Some(moment) => Ok(Value::constant(moment)),
                 None => self.compare(operator, (left, right), node, clause),
@@ -463,33 +470,6 @@ impl Proof<'_> {
             ..right
         };
         self.operate(operator, left, right, node)
-    }
-
-    /// LIKE with a literal pattern that cannot be wrong at its end. ILIKE makes copies of its operands
-    /// that are several times as long.
-    fn silent_like(&mut self, operation: &pg::AExpr, node: &Node, clause: Clause) -> Typed {
-        let (Some(left), Some(pattern)) = (&operation.lexpr, &operation.rexpr) else {
-            return Err(loud("an operator with one operand", node));
-        };
-        let left = self.silent(left, clause)?;
-        let is_text = types::is_text(left.oid) && is_plain(&left);
-        let is_like = operation.kind == i32::from(pg::AExprKind::AexprLike);
-        let is_short = is_like || left.size == Size::Bounded;
-        let matched = if !is_text || !self.is_safe_pattern(pattern) {
-            Err(loud("LIKE with such a pattern", node))
-        } else if is_short {
-            Ok(Value {
-                columns: left.columns.clone(),
-                ..Value::varying(oid::BOOL)
-            })
-        } else {
-            Err(loud("ILIKE on a text of any length", node))
-        };
-        if matched.is_ok() {
-            return matched;
-        }
-        let pattern = self.silent(pattern, clause)?;
-        self.strictly(matched, &[left, pattern], oid::BOOL)
     }
 
     /// A function that is listed with these arguments.
