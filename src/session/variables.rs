@@ -145,6 +145,13 @@ impl Variables {
         (!reset.is_empty() || !set.is_empty()).then_some(Housekeeping::Variables { reset, set })
     }
 
+    /// The server makes a place for a setting of the application's own, by RESET as well.
+    fn note_custom(&mut self, name: &str) {
+        if is_custom(name) {
+            self.custom.insert(name.to_owned());
+        }
+    }
+
     /// A statement has completed with this command tag.
     pub fn completed(&mut self, effect: &Effect, tag: &[u8]) {
         match effect {
@@ -176,10 +183,7 @@ impl Variables {
                 self.custom.insert(name.clone());
             }
             Effect::Reset(name) => {
-                if is_custom(name) {
-                    // The server makes a place for it, as SET does.
-                    self.custom.insert(name.clone());
-                }
+                self.note_custom(name);
                 self.local.remove(name);
                 match self.initial.get(name) {
                     Some(value) => self.current.insert(name.clone(), value.clone()),
@@ -213,9 +217,7 @@ impl Variables {
                 }
             }
             Effect::Set(name, value) => {
-                if is_custom(name) {
-                    self.custom.insert(name.clone());
-                }
+                self.note_custom(name);
                 self.local.remove(name);
                 self.current.insert(name.clone(), value.clone());
             }

@@ -27,9 +27,9 @@ impl Proof<'_> {
             return Err(differs("the name of EXECUTE"));
         }
         self.levels.push(Level::new(Tenancy::Free));
-        self.arguments = true;
+        self.executes += 1;
         self.expressions(params, "the arguments of EXECUTE")?;
-        self.arguments = false;
+        self.executes -= 1;
         self.settle(Vec::new(), Extent::Complete, Rows::AtMostOne)
             .map(|_output| ())
     }

@@ -84,7 +84,7 @@ impl Proof<'_> {
             return Err(refuse(Reason::FunctionNotAllowed { function }, at));
         };
         let wrong = || differs("the name of the session");
-        if self.arguments {
+        if self.executes > 0 {
             return Err(unsupported(&format!(
                 "{} as an argument of EXECUTE",
                 asked.name

@@ -76,8 +76,8 @@ pub(super) struct Proof<'a> {
     pub(super) binds: bool,
     /// The parameters that are patterns of LIKE.
     pub(super) patterns: BTreeSet<Pattern>,
-    /// Whether this point is among the arguments of EXECUTE, which take no sub-select.
-    pub(super) arguments: bool,
+    /// How many EXECUTE this point is an argument of; they take no sub-select.
+    pub(super) executes: usize,
     /// How many conditions are around this point.
     pub(super) judging: usize,
     /// The untyped parameters of conditions.
@@ -110,7 +110,7 @@ impl<'a> Proof<'a> {
             volatile: None,
             binds: false,
             patterns: BTreeSet::new(),
-            arguments: false,
+            executes: 0,
             judging: 0,
             relied: BTreeSet::new(),
             done: BTreeSet::new(),
