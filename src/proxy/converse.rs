@@ -350,8 +350,9 @@ impl Running {
         } = &mut self.conversation;
         if session.take_cancel() {
             self.overdue = Some(Instant::now() + CANCELLED_WITHIN);
-            let key = &registration.key;
-            context.cancels.cancel(key.process, &key.secret).await;
+            // It may have to wait for what the session itself has begun.
+            let (context, key) = (Arc::clone(context), registration.key.clone());
+            tokio::spawn(async move { context.cancels.cancel(key.process, &key.secret).await });
         }
         let Some(witness) = &mut self.witness else {
             return Client::There;

@@ -67,7 +67,7 @@ use crate::protocol::frontend::FrontendMessage;
 use crate::tenant::{Rows, TenantKey};
 use copying::{Copying, Gate};
 use cursors::HeldCursors;
-use expected::ExpectedReplies;
+use expected::{ExpectedReplies, Reply};
 use hatch::{Hatch, READ_ONLY};
 use statements::ClientStatement;
 
@@ -258,6 +258,13 @@ impl Session {
             && self.held.is_some()
             && self.ending.is_none()
             && !self.is_fanning_out()
+    }
+
+    /// Whether the server works, or is about to, on Tenantry's own account.
+    pub fn keeps_house(&self) -> bool {
+        self.server
+            .as_ref()
+            .is_some_and(|server| matches!(server.expected.next(), Some(Reply::Housekeeping)))
     }
 
     /// Whether the server connection has done its work and should be given back.

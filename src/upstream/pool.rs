@@ -264,6 +264,7 @@ impl Borrowed {
     /// state back, and nobody can send cancel requests to it any more.
     pub async fn give_back(mut self, condition: Condition) {
         let server = &mut *self.server;
+        server.leave_shelter();
         let cancelled = server.cancels.settle().await;
         let result = match condition {
             Condition::Broken => return,
