@@ -211,11 +211,6 @@ fn limits(mut table: Table<'_>) -> LimitsDraft {
     };
     for (key, limit, what) in [
         (
-            "active_transactions",
-            active_transactions,
-            "a limit of transactions",
-        ),
-        (
             "pinned_connections",
             pinned_connections,
             "pinning; what needs it is refused",

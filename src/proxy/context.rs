@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use quick_cache::sync::Cache;
+use tokio::sync::Semaphore;
 
 use super::hatch::admin_rules;
 use crate::audit::{AuditSettings, AuditSink, wall_clock};
@@ -46,6 +47,8 @@ pub(super) struct Context {
     databases: Mutex<Databases>,
     admissions: Mutex<Admissions>,
     connections: Mutex<HashMap<TenantId, u32>>,
+    /// For tenants with such a limit: the limit, and leave to use a server connection.
+    turns: Mutex<HashMap<TenantId, (u32, Arc<Semaphore>)>>,
 }
 
 impl Context {
@@ -63,6 +66,7 @@ impl Context {
             greetings: Cache::new(GREETINGS_MAX),
             admissions: Mutex::default(),
             connections: Mutex::default(),
+            turns: Mutex::default(),
         }
     }
 
@@ -116,6 +120,21 @@ impl Context {
         let entry = (snapshot.version(), Arc::clone(&classified));
         self.databases.lock().insert(place, entry);
         Ok(classified)
+    }
+
+    /// The queue of a tenant that may use so many server connections at once. Who holds one when the limit
+    /// changes is counted under the old one until it is given back.
+    pub(super) fn turns(&self, tenant: &TenantId, limit: u32) -> Arc<Semaphore> {
+        let mut turns = self.turns.lock();
+        if let Some((known, queue)) = turns.get(tenant)
+            && *known == limit
+        {
+            return Arc::clone(queue);
+        }
+        let permits = usize::try_from(limit).unwrap_or(Semaphore::MAX_PERMITS);
+        let queue = Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)));
+        turns.insert(tenant.clone(), (limit, Arc::clone(&queue)));
+        queue
     }
 
     /// Counts a client of a tenant, if there may be one more.
