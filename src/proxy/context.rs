@@ -13,7 +13,7 @@ use crate::audit::{AuditSettings, AuditSink, wall_clock};
 use crate::config::{Audit, Upstream};
 use crate::net::scram::Verifiers;
 use crate::registry::{Registry, Snapshot};
-use crate::session::{AdminRules, Admission, Numbers, Rules};
+use crate::session::{AdminRules, Admission, Numbers, Pins, Rules};
 use crate::tenant::{Classified, TenantId};
 use crate::upstream::{Cancels, IntrospectError, Pools, introspect};
 use crate::verify::Reach;
@@ -49,6 +49,8 @@ pub(super) struct Context {
     connections: Mutex<HashMap<TenantId, u32>>,
     /// For tenants with such a limit: the limit, and leave to use a server connection.
     turns: Mutex<HashMap<TenantId, (u32, Arc<Semaphore>)>>,
+    /// The same for keeping one.
+    pins: Mutex<HashMap<TenantId, Arc<Pins>>>,
 }
 
 impl Context {
@@ -67,6 +69,7 @@ impl Context {
             admissions: Mutex::default(),
             connections: Mutex::default(),
             turns: Mutex::default(),
+            pins: Mutex::default(),
         }
     }
 
@@ -135,6 +138,15 @@ impl Context {
         let queue = Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)));
         turns.insert(tenant.clone(), (limit, Arc::clone(&queue)));
         queue
+    }
+
+    /// What counts the server connections that sessions of a tenant keep, if it may not keep more than so many.
+    pub(super) fn pins(&self, tenant: &TenantId, limit: u32) -> Arc<Pins> {
+        let mut pins = self.pins.lock();
+        let known = pins.get(tenant).filter(|known| known.limit() == limit);
+        let found = known.map_or_else(|| Pins::new(limit), Arc::clone);
+        pins.insert(tenant.clone(), Arc::clone(&found));
+        found
     }
 
     /// Counts a client of a tenant, if there may be one more.

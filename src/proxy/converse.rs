@@ -648,6 +648,13 @@ pub(super) fn follow(
         }
         Actor::Tenant(tenant) => tenant,
     };
+    let limits = snapshot
+        .config()
+        .tenants
+        .get(tenant)
+        .map(|found| found.limits);
+    let kept_max = limits.and_then(|limits| limits.pinned_connections);
+    session.set_pins(kept_max.map(|limit| context.pins(tenant, limit)));
     match rules(&snapshot, tenant, route) {
         Some(rules) => {
             let admission = context.admission(&route.target.upstream, &rules);

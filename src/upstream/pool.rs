@@ -216,7 +216,7 @@ impl Pool {
             return Err(AcquireError::TenantBusy);
         };
         let mut borrowed = self.acquire().await?;
-        borrowed._tenants_turn = Some(turn);
+        borrowed.tenants_turn = Some(turn);
         Ok(borrowed)
     }
 
@@ -259,7 +259,7 @@ impl Pool {
                     Ok(Borrowed {
                         server,
                         _turn: turn,
-                        _tenants_turn: None,
+                        tenants_turn: None,
                     })
                 }
                 Err(RunError::TimedOut | RunError::User(Unfit)) => Err(AcquireError::WaitTimeout),
@@ -274,7 +274,7 @@ pub struct Borrowed {
     // Declared first: it goes back before the next in the queue is called.
     server: PooledConnection<'static, Manager>,
     _turn: OwnedSemaphorePermit,
-    _tenants_turn: Option<OwnedSemaphorePermit>,
+    tenants_turn: Option<OwnedSemaphorePermit>,
 }
 
 impl Borrowed {

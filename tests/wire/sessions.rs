@@ -47,6 +47,10 @@ pub fn trials() -> Vec<Trial> {
             own_queue();
             Ok(())
         }),
+        Trial::test("wire::a_tenant_keeps_so_many_connections", || {
+            kept();
+            Ok(())
+        }),
         Trial::test("wire::client_connections_are_limited", || {
             limits();
             Ok(())
@@ -536,6 +540,36 @@ fn own_queue() {
         Some(&tenant.replace(&limited(2), &limited(3))),
     );
     assert_eq!(shape(&first.query("SELECT 1")), "T D C Z:I");
+}
+
+fn kept() {
+    let proxy = Proxy::start(Settings {
+        tenant: "[limits]\npinned_connections = 1",
+        ..Settings::default()
+    });
+    let (mut first, mut second) = (proxy.raw(), proxy.raw());
+    let held = "DECLARE c CURSOR WITH HOLD FOR SELECT 1";
+    assert_eq!(shape(&first.query("LISTEN mine")), "C Z:I");
+    assert_eq!(shape(&first.query("CREATE TEMP TABLE t (a int)")), "C Z:I");
+    for pinning in ["LISTEN mine", "CREATE TEMP TABLE t (a int)", held] {
+        assert_eq!(shape(&second.query(pinning)), "E:53400 Z:I", "{pinning}");
+        second.send(&[parse("", pinning), bind("", &[]), execute(), sync()].concat());
+        assert_eq!(second.answer(), "1 2 E:53400 Z:I", "{pinning}");
+        second.query("BEGIN");
+        assert_eq!(shape(&second.query(pinning)), "E:53400 Z:E", "{pinning}");
+        second.query("ROLLBACK");
+    }
+    assert_eq!(second.rows("SELECT 1"), ["1"]);
+    drop(first);
+    let began = Instant::now();
+    while shape(&second.query(held)) != "C Z:I" {
+        assert!(began.elapsed() < Duration::from_secs(5), "it stays counted");
+    }
+    // What is closed is not kept.
+    let mut third = proxy.raw();
+    assert_eq!(shape(&third.query(held)), "E:53400 Z:I");
+    second.query("CLOSE c");
+    assert_eq!(shape(&third.query(held)), "C Z:I");
 }
 
 fn limits() {
