@@ -650,7 +650,7 @@ fn check_bind(bind: &Bind, plan: &Plan) -> Result<(), Failure> {
 }
 
 /// LIKE fails on a wrong pattern only where a row fits it so far, which may be another tenant's row. So it
-/// fails here, with PostgreSQL's own words.
+/// fails here, with PostgreSQL's own words; the same with what PostgreSQL follows too deep.
 fn check_patterns(bind: &Bind, plan: &Plan) -> Result<(), Failure> {
     if plan.patterns().next().is_none() {
         return Ok(());
@@ -660,14 +660,14 @@ fn check_patterns(bind: &Bind, plan: &Plan) -> Result<(), Failure> {
         let value = usize::from(pattern.number)
             .checked_sub(1)
             .and_then(|index| values.get(index));
-        let fits = match value {
-            Some(Some(value)) => pattern.fits(value),
-            Some(None) => true,
-            None => false,
-        };
-        if !fits {
-            let message = "LIKE pattern must not end with escape character";
-            return Err(ErrorReport::error("22025", message));
+        match value {
+            Some(Some(value)) => {
+                if let Some(refusal) = pattern.fault(value) {
+                    return Err(refusal_report(&refusal, b""));
+                }
+            }
+            Some(None) => {}
+            None => return Err(ErrorReport::error("08P01", "a parameter is missing")),
         }
     }
     Ok(())

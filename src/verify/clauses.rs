@@ -10,7 +10,7 @@ use super::proof::{
     unsupported,
 };
 use super::scope::{self, Found, Item, Locks};
-use super::types::Column;
+use super::types::{Column, Typed};
 use crate::catalog::oid;
 use crate::isolate::refusal::BeyondGrant;
 use crate::tenant::{TenantColumn, Verb};
@@ -160,13 +160,18 @@ impl Proof<'_> {
     /// Compares an element of ORDER BY, GROUP BY or DISTINCT ON, which may name an output column.
     fn key(&mut self, original: &Node, rewritten: &Node, keys: Keys) -> Checked {
         if original.node.is_none() && rewritten.node.is_none() {
-            return Ok(());
+            // DISTINCT of whole rows.
+            return self.compared_wholly();
         }
         if let (Keys::Outputs, Some([name])) = (keys, column_path(original).as_deref()) {
             let level = self.level()?;
-            let is_output = level.outputs.iter().any(|output| output == name);
+            let outputs = level.outputs.iter().filter(|output| output.name == *name);
+            let named: Vec<Typed> = outputs.map(|output| output.value.clone()).collect();
             let is_hidden = |item: &Item| item.hidden.as_deref() == Some(name);
-            if is_output && !level.items.iter().any(is_hidden) {
+            if !named.is_empty() && !level.items.iter().any(is_hidden) {
+                for output in named {
+                    self.compared(output)?;
+                }
                 return match column_path(rewritten).as_deref() {
                     Some([sent]) if sent == name => Ok(()),
                     Some(_) | None => Err(differs("the name of an output column")),
@@ -175,6 +180,35 @@ impl Proof<'_> {
         }
         self.expression(original, rewritten)?;
         self.content(original);
+        let numbered = match keys {
+            Keys::Outputs => constants::whole_number(original),
+            Keys::Inputs => None,
+        };
+        let key = match numbered {
+            Some(number) => {
+                let outputs = &self.level()?.outputs;
+                let at = usize::try_from(number).ok().and_then(|at| at.checked_sub(1));
+                at.and_then(|at| outputs.get(at)).map(|output| output.value.clone())
+            }
+            None => Some(self.silent_value(original)),
+        };
+        key.map_or(Ok(()), |key| self.compared(key))
+    }
+
+    /// Takes note that the rows of the result are compared with one another, all columns of them.
+    pub(super) fn compared_wholly(&mut self) -> Checked {
+        let outputs = self.level()?.outputs.clone();
+        outputs.into_iter().try_for_each(|output| self.compared(output.value))
+    }
+
+    /// Takes note that the rows of the query are compared with one another by this value. What cannot be
+    /// compared silently is content of the query; what is not silent by itself was taken note of.
+    fn compared(&mut self, value: Typed) -> Checked {
+        if let Ok(value) = value
+            && let Err(refusal) = self.ordered(value)
+        {
+            self.level()?.loud_content.get_or_insert(refusal);
+        }
         Ok(())
     }
 
@@ -207,27 +241,44 @@ impl Proof<'_> {
         anywhere(location);
         equal(name, "a window's name")?;
         equal(refname, "a window's name")?;
-        self.expressions(partition_clause, "PARTITION BY")?;
+        // PostgreSQL computes these of a window that nothing uses, too.
+        if partition_clause.0.len() != partition_clause.1.len() {
+            return Err(differs("PARTITION BY"));
+        }
+        for (original, rewritten) in partition_clause.0.iter().zip(partition_clause.1) {
+            self.key(original, rewritten, Keys::Inputs)?;
+        }
         self.sort(order_clause, Keys::Inputs)?;
         equal(frame_options, "a window's frame")?;
-        self.optional(start_offset, "a window's frame")?;
-        self.optional(end_offset, "a window's frame")
+        for offset in [start_offset, end_offset] {
+            self.optional(offset, "a window's frame")?;
+            if let Some(original) = offset.0 {
+                self.count(original, "a frame's offset that may be negative")?;
+            }
+        }
+        Ok(())
     }
 
     /// Compares LIMIT or OFFSET.
     pub(super) fn limit(&mut self, pair: Pair<'_, Option<Box<Node>>>) -> Checked {
         self.optional(pair, "LIMIT or OFFSET")?;
         if let Some(original) = pair.0 {
-            self.content(original);
-            if !constants::is_count(original) {
-                // A negative number is an error, and when it comes is up to the rows around it.
-                let loud = super::silent::loud("a LIMIT or OFFSET that may be negative", original);
-                self.level()?.loud_content.get_or_insert(loud);
-            }
+            self.count(original, "a LIMIT or OFFSET that may be negative")?;
             if let Some(NodeEnum::ParamRef(parameter)) = &original.node {
                 let untyped = self.parameter(*parameter)?.untyped;
                 self.use_as(untyped, oid::INT8);
             }
+        }
+        Ok(())
+    }
+
+    /// Takes note of a number of rows.
+    fn count(&mut self, original: &Node, what: &str) -> Checked {
+        self.content(original);
+        if !constants::is_count(original) {
+            // A negative number is an error, and when it comes is up to the rows around it.
+            let loud = super::silent::loud(what, original);
+            self.level()?.loud_content.get_or_insert(loud);
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use pg_query::Node;
 
 use super::constants;
+use super::containment::is_of_trees;
 use super::proof::{Proof, path, refuse};
 use super::scope::{Extent, Output};
 use super::silent::{self, location, loud};
@@ -79,7 +80,11 @@ impl Proof<'_> {
             }
             (false, false) => (left, right),
         };
-        let found = self.comparison(operator, &left, &right, location(node));
+        let found = if is_of_trees(operator, &left, &right) {
+            Err(loud("containment of jsonb values of any depth", node))
+        } else {
+            self.comparison(operator, &left, &right, location(node))
+        };
         if self.is_strict_operator(operator) {
             self.strictly(found, &[left, right], OPAQUE)
         } else {
@@ -87,7 +92,24 @@ impl Proof<'_> {
         }
     }
 
-    fn taken(&mut self, value: Value, type_oid: Oid) -> Value {
+    /// A value that is compared with others of its kind, as its type says: where rows are sorted, grouped or
+    /// told apart, or the greatest is taken. PostgreSQL looks for that comparison when it meets the rows.
+    pub(super) fn ordered(&mut self, value: Value) -> Typed {
+        let value = self.taken_for_text(value);
+        let found = self.comparison("=", &value, &value, None).map(|_| value.clone());
+        let type_oid = value.oid;
+        self.strictly(found, &[value], type_oid)
+    }
+
+    fn taken_for_text(&mut self, value: Value) -> Value {
+        if value.oid == oid::UNKNOWN {
+            self.taken(value, oid::TEXT)
+        } else {
+            value
+        }
+    }
+
+    pub(super) fn taken(&mut self, value: Value, type_oid: Oid) -> Value {
         self.use_as(value.untyped, type_oid);
         Value {
             oid: type_oid,

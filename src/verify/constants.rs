@@ -239,6 +239,17 @@ pub(super) fn aggregate(name: &str, argument: Option<Value>, clause: Clause) -> 
     Some(Value::varying(result))
 }
 
+/// The whole number that this literal is.
+pub(super) fn whole_number(node: &Node) -> Option<i32> {
+    match &node.node {
+        Some(NodeEnum::AConst(pg::AConst {
+            val: Some(pg::a_const::Val::Ival(pg::Integer { ival })),
+            ..
+        })) => Some(*ival),
+        Some(_) | None => None,
+    }
+}
+
 /// Whether this is a number that is not negative, or NULL.
 pub(super) fn is_count(node: &Node) -> bool {
     use pg::a_const::Val;

@@ -1,8 +1,9 @@
 //! Patterns of LIKE that are no error, whatever they are matched with.
 //!
 //! LIKE fails on a pattern that ends with an escape, but only if what it is matched with fits so far: that
-//! tells a prefix of other tenants' values. So a literal pattern is looked at here, and of one that
-//! is bound note is taken for the session, which looks at it in Bind.
+//! tells a prefix of other tenants' values. So does one with more `%` than its recursion can follow. So a
+//! literal pattern is looked at here, and of one that is bound note is taken for the session, which looks
+//! at it in Bind.
 //!
 //! # Invariants
 //! 1. A bound pattern is a parameter whose text is taken as it is: of type text or varchar, not cut to a
@@ -13,45 +14,66 @@ use pg_query::{Node, NodeEnum};
 
 use super::comparison::operator_name;
 use super::constants::literal;
+use super::containment::{DEPTH_MAX, depth, plain_constant};
 use super::proof::{Checked, Proof, path, unsupported};
 use super::silent::{Clause, is_plain, loud};
 use super::types::{self, Size, Typed, Value};
 use crate::catalog::oid;
-use crate::isolate::refusal::Reason;
+use crate::isolate::refusal::{Reason, Refusal};
 
-/// A parameter that is a pattern of LIKE.
+/// A parameter that values of rows are matched with, and that is looked at before it is bound.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Pattern {
     /// The parameter's number.
     pub number: u16,
-    /// What LIKE takes for an escape.
-    pub escape: char,
+    /// What it is taken for.
+    pub taken: Taken,
+}
+
+/// What a parameter is taken for.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Taken {
+    /// A pattern of LIKE with this escape.
+    Like(char),
+    /// A part of a pattern of LIKE, or a pattern without an escape: its end says nothing.
+    Part,
+    /// A `jsonb` value that others contain.
+    Tree,
 }
 
 impl Pattern {
-    /// Whether LIKE takes this value for a pattern.
-    pub fn fits(&self, value: &[u8]) -> bool {
-        let mut escape = [0; 4];
-        ends_well(value, self.escape.encode_utf8(&mut escape).as_bytes())
+    /// Why matching rows with this value could fail, depending on them.
+    pub fn fault(&self, value: &[u8]) -> Option<Refusal> {
+        match self.taken {
+            Taken::Like(escape) => {
+                let mut bytes = [0; 4];
+                if ends_well(value, escape.encode_utf8(&mut bytes).as_bytes()) {
+                    too_many_wildcards(value)
+                } else {
+                    Some(ends_with_escape())
+                }
+            }
+            Taken::Part => too_many_wildcards(value),
+            Taken::Tree => (depth(value) > DEPTH_MAX)
+                .then(|| unsupported(&format!("a search for jsonb deeper than {DEPTH_MAX}"))),
+        }
     }
-}
-
-impl Pattern {
     /// Whether an argument of EXECUTE is one that LIKE takes for a pattern.
     pub(super) fn is_given(self, argument: &Node) -> Checked {
-        let argument = whole_text(argument);
+        let argument = match self.taken {
+            Taken::Like(_) | Taken::Part => whole_text(argument),
+            Taken::Tree => plain_constant(argument),
+        };
         let is_null = matches!(&argument.node, Some(NodeEnum::AConst(constant)) if constant.isnull);
         match literal(argument) {
             _ if is_null => Ok(()),
-            Some(text) if self.fits(text.as_bytes()) => Ok(()),
-            Some(_) => Err(Reason::AsPostgres {
-                sqlstate: "22025",
-                message: "LIKE pattern must not end with escape character".to_owned(),
-            }
-            .into()),
-            None => Err(unsupported(
-                "EXECUTE with a pattern of LIKE that is not a literal",
-            )),
+            Some(text) => self.fault(text.as_bytes()).map_or(Ok(()), Err),
+            None => Err(unsupported(match self.taken {
+                Taken::Like(_) | Taken::Part => {
+                    "EXECUTE with a pattern of LIKE that is not a literal"
+                }
+                Taken::Tree => "EXECUTE with a search for jsonb that is not a literal",
+            })),
         }
     }
 }
@@ -61,6 +83,24 @@ const BACKSLASH: char = '\\';
 
 /// More parts of a pattern are not put together.
 const PARTS_MAX: usize = 8;
+
+/// A pattern with more `%` is not matched with rows of every tenant: PostgreSQL's matching recurses for each.
+const WILDCARDS_MAX: usize = 200;
+
+fn ends_with_escape() -> Refusal {
+    Reason::AsPostgres {
+        sqlstate: "22025",
+        message: "LIKE pattern must not end with escape character".to_owned(),
+    }
+    .into()
+}
+
+/// Escaped ones count: what an escape is does not matter then.
+fn too_many_wildcards(pattern: &[u8]) -> Option<Refusal> {
+    let wildcards = pattern.iter().filter(|byte| **byte == b'%').count();
+    (wildcards > WILDCARDS_MAX)
+        .then(|| unsupported(&format!("a pattern of LIKE with more than {WILDCARDS_MAX} %")))
+}
 
 /// Whether a text does not end with an unpaired escape.
 fn ends_well(text: &[u8], escape: &[u8]) -> bool {
@@ -112,18 +152,19 @@ impl Proof<'_> {
         match &node.node {
             Some(NodeEnum::FuncCall(call)) => self.is_escaped_pattern(call),
             Some(NodeEnum::AExpr(_)) => self.is_joined_pattern(node),
-            Some(_) | None => self.is_one_pattern(node, BACKSLASH),
+            Some(_) | None => self.is_one_pattern(node, Taken::Like(BACKSLASH)),
         }
     }
 
     /// A literal, or a parameter.
-    fn is_one_pattern(&mut self, node: &Node, escape: char) -> bool {
+    fn is_one_pattern(&mut self, node: &Node, taken: Taken) -> bool {
         if let Some(text) = literal(node) {
-            return Pattern { number: 0, escape }.fits(text.as_bytes());
+            let pattern = Pattern { number: 0, taken };
+            return pattern.fault(text.as_bytes()).is_none();
         }
         match self.bound_text(node) {
             Some(number) => {
-                self.patterns.insert(Pattern { number, escape });
+                self.patterns.insert(Pattern { number, taken });
                 true
             }
             None => false,
@@ -142,9 +183,9 @@ impl Proof<'_> {
         let pattern = whole_text(pattern);
         let mut characters = escape.chars();
         match (characters.next(), characters.next()) {
-            (Some(escape), None) => self.is_one_pattern(pattern, escape),
+            (Some(escape), None) => self.is_one_pattern(pattern, Taken::Like(escape)),
             // Nothing is an escape.
-            (None, _) => literal(pattern).is_some() || self.bound_text(pattern).is_some(),
+            (None, _) => self.is_one_pattern(pattern, Taken::Part),
             (Some(_), Some(_)) => false,
         }
     }
@@ -156,7 +197,7 @@ impl Proof<'_> {
         if !in_parts(node, &mut parts) {
             return false;
         }
-        let Some((last, before)) = parts.split_last() else {
+        let Some(last) = parts.last() else {
             return false;
         };
         let closes =
@@ -164,10 +205,9 @@ impl Proof<'_> {
         let no_other = self.catalog().operators_named("||").next().is_none();
         closes
             && no_other
-            && before.iter().all(|part| {
-                let part = whole_text(part);
-                literal(part).is_some() || self.bound_text(part).is_some()
-            })
+            && parts
+                .iter()
+                .all(|part| self.is_one_pattern(whole_text(part), Taken::Part))
     }
 
     /// The parameter that this is, if it is a text and is bound.
@@ -228,10 +268,7 @@ mod tests {
 
     #[test]
     fn an_unpaired_escape_at_the_end_is_found() {
-        let backslash = Pattern {
-            number: 1,
-            escape: '\\',
-        };
+        let backslash = like('\\');
         for (value, fits) in [
             ("", true),
             ("a%", true),
@@ -240,13 +277,34 @@ mod tests {
             ("a\\\\\\", false),
             ("\\a", true),
         ] {
-            assert_eq!(backslash.fits(value.as_bytes()), fits, "{value}");
+            assert_eq!(backslash.fault(value.as_bytes()).is_none(), fits, "{value}");
         }
-        let wide = Pattern {
+        let wide = like('é');
+        assert!(wide.fault("aéé\\".as_bytes()).is_none());
+        assert!(wide.fault("aé".as_bytes()).is_some());
+    }
+
+    #[test]
+    fn what_recurses_too_deep_is_found() {
+        let part = Pattern {
             number: 1,
-            escape: 'é',
+            taken: Taken::Part,
         };
-        assert!(wide.fits("aéé\\".as_bytes()));
-        assert!(!wide.fits("aé".as_bytes()));
+        let tree = Pattern {
+            number: 1,
+            taken: Taken::Tree,
+        };
+        assert!(part.fault(b"a\\").is_none());
+        for (pattern, one, most) in [(like('\\'), "%e", 200), (part, "%e", 200), (tree, "[", 100)] {
+            assert!(pattern.fault(one.repeat(most).as_bytes()).is_none());
+            assert!(pattern.fault(one.repeat(most + 1).as_bytes()).is_some());
+        }
+    }
+
+    fn like(escape: char) -> Pattern {
+        Pattern {
+            number: 1,
+            taken: Taken::Like(escape),
+        }
     }
 }

@@ -15,6 +15,7 @@ use pg_query::protobuf as pg;
 use pg_query::{Node, NodeEnum};
 
 use super::comparison::{Argument, comparable, number_family, only_column, operator_name, widens};
+use super::containment::CONTAINMENTS;
 use super::constants;
 use super::names::{self, Listed};
 use super::proof::{Checked, Proof, path, refuse};
@@ -333,6 +334,9 @@ impl Proof<'_> {
             Ok(Kind::AexprOp) if LIKES.contains(&operator) => {
                 self.silent_like(operation, node, clause)
             }
+            Ok(Kind::AexprOp) if CONTAINMENTS.contains(&operator) => {
+                self.silent_containment(operator, (left, right), node, clause)
+            }
             Ok(Kind::AexprOp) => match constants::clock(node) {
                 Some(moment) => Ok(Value::constant(moment)),
                 None => self.compare(operator, (left, right), node, clause),
@@ -559,6 +563,10 @@ impl Proof<'_> {
             }
         }
         let argument = argument.and_then(Result::ok);
+        let compares = call.agg_distinct || matches!(listed.name, "max" | "min");
+        if let (Clause::Content, true, Some(argument)) = (clause, compares, &argument) {
+            self.ordered(argument.clone())?;
+        }
         constants::aggregate(listed.name, argument, clause).ok_or_else(refused)
     }
 
