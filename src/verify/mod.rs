@@ -66,6 +66,7 @@ mod merge;
 mod names;
 mod owner;
 mod pattern;
+mod privilege;
 mod proof;
 mod reading;
 mod row;
