@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 use super::collect::{CollectError, Collector};
@@ -69,6 +69,17 @@ impl Route {
             .pool(&self.target, users, settings, self.connections_max)
     }
 
+    /// The tenant's own queue for server connections, if it may not use all there are.
+    fn turns(&self, context: &Context) -> Option<Arc<Semaphore>> {
+        let Actor::Tenant(tenant) = &self.actor else {
+            return None;
+        };
+        let snapshot = context.registry.snapshot();
+        let limits = snapshot.config().tenants.get(tenant)?.limits;
+        let limit = limits.active_transactions?;
+        Some(context.turns(tenant, limit))
+    }
+
     /// What a client that begins with these variables is told by `ParameterStatus`: what a server says
     /// that has them. Asked once for each combination.
     pub(super) async fn greeting(
@@ -110,7 +121,9 @@ fn unavailable(
     report: impl Fn(&'static str, String) -> ErrorReport,
 ) -> ErrorReport {
     let sqlstate = match error {
-        AcquireError::WaitTimeout | AcquireError::Connect(ConnectError::NoneLeft) => "53300",
+        AcquireError::Connect(ConnectError::NoneLeft)
+        | AcquireError::TenantBusy
+        | AcquireError::WaitTimeout => "53300",
         AcquireError::Connect(ConnectError::Refused { sqlstate, .. }) if sqlstate == "57P03" => {
             "57P03"
         }
@@ -350,8 +363,9 @@ impl Running {
         } = &mut self.conversation;
         if session.take_cancel() {
             self.overdue = Some(Instant::now() + CANCELLED_WITHIN);
-            let key = &registration.key;
-            context.cancels.cancel(key.process, &key.secret).await;
+            // It may have to wait for what the session itself has begun.
+            let (context, key) = (Arc::clone(context), registration.key.clone());
+            tokio::spawn(async move { context.cancels.cancel(key.process, &key.secret).await });
         }
         let Some(witness) = &mut self.witness else {
             return Client::There;
@@ -484,10 +498,11 @@ impl Running {
     async fn borrow(&mut self) -> Client {
         let conversation = &mut self.conversation;
         let pool = conversation.route.pool(&conversation.context);
+        let turns = conversation.route.turns(&conversation.context);
         for _ in 0..EXCHANGES_MAX {
             let acquired = tokio::select! {
                 biased;
-                acquired = pool.acquire() => acquired,
+                acquired = pool.acquire_within(turns.clone()) => acquired,
                 () = leaves(&mut conversation.client) => return Client::Gone,
                 () = conversation.registration.is_cancelled_in_queue() => {
                     conversation.session.no_server(&ErrorReport::error(
@@ -633,6 +648,13 @@ pub(super) fn follow(
         }
         Actor::Tenant(tenant) => tenant,
     };
+    let limits = snapshot
+        .config()
+        .tenants
+        .get(tenant)
+        .map(|found| found.limits);
+    let kept_max = limits.and_then(|limits| limits.pinned_connections);
+    session.set_pins(kept_max.map(|limit| context.pins(tenant, limit)));
     match rules(&snapshot, tenant, route) {
         Some(rules) => {
             let admission = context.admission(&route.target.upstream, &rules);

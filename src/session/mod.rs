@@ -32,6 +32,7 @@ mod housekeeping;
 mod leave;
 mod named;
 mod outgoing;
+mod pins;
 mod portion;
 mod preparing;
 mod record;
@@ -55,6 +56,7 @@ pub use hatch::AdminRules;
 pub use housekeeping::Housekeeping;
 pub use leave::{Leave, Tenants};
 pub use outgoing::{ToClient, ToServer};
+pub use pins::Pins;
 pub use record::{HatchEvent, Intent, Refused};
 pub use server_state::ServerState;
 pub use variables::Variables;
@@ -67,8 +69,9 @@ use crate::protocol::frontend::FrontendMessage;
 use crate::tenant::{Rows, TenantKey};
 use copying::{Copying, Gate};
 use cursors::HeldCursors;
-use expected::ExpectedReplies;
+use expected::{ExpectedReplies, Reply};
 use hatch::{Hatch, READ_ONLY};
+use pins::Pin;
 use statements::ClientStatement;
 
 /// How much may wait to be written before nothing more is read for it.
@@ -123,6 +126,8 @@ struct Attached {
     fresh: HashSet<StatementId>,
     /// The cursors WITH HOLD that there may be: as long as there are any it stays with this client.
     held: HeldCursors,
+    /// Counts it while it is kept.
+    pin: Option<Pin>,
     /// Whether everything that the session had on it is about to go.
     clearing: Clearing,
 }
@@ -170,6 +175,7 @@ pub struct Session {
     /// What the client was told by `ParameterStatus`.
     reported: BTreeMap<String, String>,
     statements: HashMap<Bytes, Arc<ClientStatement>>,
+    pins: Option<Arc<Pins>>,
     portals: HashMap<Bytes, Arc<Plan>>,
     /// The portal of the client's last message, if that was a Bind.
     bound: Option<Bytes>,
@@ -203,6 +209,7 @@ impl Session {
             variables,
             reported,
             statements: HashMap::new(),
+            pins: None,
             portals: HashMap::new(),
             bound: None,
             server: None,
@@ -258,6 +265,13 @@ impl Session {
             && self.held.is_some()
             && self.ending.is_none()
             && !self.is_fanning_out()
+    }
+
+    /// Whether the server works, or is about to, on Tenantry's own account.
+    pub fn keeps_house(&self) -> bool {
+        self.server
+            .as_ref()
+            .is_some_and(|server| matches!(server.expected.next(), Some(Reply::Housekeeping)))
     }
 
     /// Whether the server connection has done its work and should be given back.
@@ -374,6 +388,7 @@ impl Session {
             copying: None,
             fresh: HashSet::new(),
             held: HeldCursors::default(),
+            pin: None,
             clearing: Clearing::No,
         };
         let mut tasks = Vec::new();

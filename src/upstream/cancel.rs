@@ -1,8 +1,10 @@
 //! Cancel requests: from the key that a client was given to what works for it at that moment.
 
 use std::collections::HashMap;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -10,7 +12,7 @@ use parking_lot::Mutex;
 use postgres_protocol::message::frontend;
 use subtle::ConstantTimeEq;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedRwLockWriteGuard, RwLock};
 
 use super::connect::open;
 use super::server::{Server, ServerKey};
@@ -40,6 +42,45 @@ struct Counter {
     /// Ever sent since the connection was borrowed.
     sent: AtomicUsize,
     landed: Notify,
+    /// Read by each request while it is sent, written while nothing may be cancelled.
+    gate: Arc<RwLock<()>>,
+}
+
+/// Keeps cancel requests off a server connection while it works on Tenantry's own account: they are for what
+/// the client asked, which comes behind.
+#[derive(Default)]
+pub(super) enum Shelter {
+    /// Requests are passed on.
+    #[default]
+    Open,
+    /// One is being sent.
+    Closing(Pin<Box<dyn Future<Output = OwnedRwLockWriteGuard<()>> + Send>>),
+    /// They wait.
+    Closed { _gate: OwnedRwLockWriteGuard<()> },
+}
+
+impl std::fmt::Debug for Shelter {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Open => "Open",
+            Self::Closing(_) => "Closing",
+            Self::Closed { .. } => "Closed",
+        })
+    }
+}
+
+impl Shelter {
+    /// Closes; ready when requests that were being sent have landed.
+    pub(super) fn poll(&mut self, context: &mut Context<'_>, cancels: &InFlight) -> Poll<()> {
+        if matches!(self, Self::Open) {
+            *self = Self::Closing(Box::pin(Arc::clone(&cancels.inner.gate).write_owned()));
+        }
+        if let Self::Closing(gate) = self {
+            let gate = ready!(gate.as_mut().poll(context));
+            *self = Self::Closed { _gate: gate };
+        }
+        Poll::Ready(())
+    }
 }
 
 impl InFlight {
@@ -144,8 +185,12 @@ impl Cancels {
             working.cancels.take_off();
             (working.key.clone(), working.cancels.clone())
         };
-        let landing = Landing(cancels);
-        let sent = tokio::time::timeout(CANCEL_TIMEOUT, send(&key)).await;
+        let landing = Landing(cancels.clone());
+        let sending = async {
+            let _gate = cancels.inner.gate.read().await;
+            send(&key).await
+        };
+        let sent = tokio::time::timeout(CANCEL_TIMEOUT, sending).await;
         drop(landing);
         if let Ok(Err(error)) = sent {
             tracing::warn!(%error, "a cancel request could not be passed on");

@@ -1,14 +1,15 @@
 //! What an admin could try with the messages of the extended protocol, and with many at once.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
 
+use super::super::gate::Gate;
 use super::super::proxy::{PASSWORD, Proxy};
 use super::super::raw::{
     Message, Raw, bind, describe_statement, execute, flush, message, parse, query, shape, sync,
 };
-use super::{admin, folder, grant, proxy};
+use super::{admin, folder, grant, proxy, proxy_before};
 use crate::support::trial;
 
 /// The trials.
@@ -45,6 +46,10 @@ pub fn trials() -> Vec<Trial> {
             outlived,
         ),
         trial("wire::hatch::many_are_not_asked_within_a_series", series),
+        trial(
+            "wire::hatch::many_are_cancelled_before_they_are_asked",
+            not_yet,
+        ),
     ]
 }
 
@@ -368,6 +373,31 @@ fn cancelled() {
     cancel(&proxy, &raw);
     assert_eq!(raw.answer(), "T E:57014 Z:I");
     assert_eq!(shape(&raw.query(NAMES)), "T D D D C Z:I");
+}
+
+/// A statement for many that waits for a tenant's database to be looked at first.
+fn not_yet() {
+    let gate = Gate::open();
+    let proxy = proxy_before(Some(gate.port));
+    let mut raw = admin(&proxy);
+    take(&mut raw, "each");
+    gate.hold_new();
+    let began = Instant::now();
+    raw.send(&query(NAMES));
+    assert!(raw.is_silent(Duration::from_millis(300)));
+    cancel(&proxy, &raw);
+    assert_eq!(raw.answer(), "E:57014 Z:I");
+    raw.send(&query(NAMES));
+    assert!(raw.is_silent(Duration::from_millis(300)));
+    proxy.take_back("grants/each.toml");
+    assert_eq!(raw.answer(), "E:57014 Z:I");
+    // No server was waited for.
+    assert!(began.elapsed() < Duration::from_secs(4));
+    gate.release();
+    let asked = "SELECT count(*)::text FROM pg_stat_activity WHERE query LIKE '%FROM %items%' \
+                 AND datname = current_database() AND pid <> pg_backend_pid()";
+    assert_eq!(proxy.database.value(asked), "0");
+    assert_eq!(proxy.shared.value(asked), "0");
 }
 
 fn execute_some(portal: &str, rows_max: i32) -> Vec<u8> {
