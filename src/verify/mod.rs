@@ -56,6 +56,7 @@ mod copy;
 mod copy_options;
 mod execute;
 mod expression;
+mod extension;
 mod from;
 mod gate;
 mod hatch;
