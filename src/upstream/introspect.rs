@@ -623,7 +623,9 @@ async fn functions(transaction: &Transaction<'_>) -> Result<Vec<Function>, Intro
     let query = format!(
         "SELECT n.nspname::text, x.proname::text, \
          ARRAY(SELECT format_type(a.type, NULL) \
-           FROM unnest(x.proargtypes::oid[]) WITH ORDINALITY AS a(type, at) ORDER BY a.at), {} \
+           FROM unnest(x.proargtypes::oid[]) WITH ORDINALITY AS a(type, at) ORDER BY a.at), {0}, \
+         CASE WHEN x.prokind <> 'a' AND {NOT_SYSTEM} AND {0} IS NULL THEN \
+           left(encode(sha256(convert_to(pg_get_functiondef(x.oid), 'UTF8')), 'hex'), 32) END \
          FROM pg_proc x JOIN pg_namespace n ON n.oid = x.pronamespace \
          WHERE n.nspname <> 'pg_catalog' AND {NOT_INTERNAL}",
         extension_of("pg_proc")
@@ -636,6 +638,7 @@ async fn functions(transaction: &Transaction<'_>) -> Result<Vec<Function>, Intro
                 name: row.try_get(1)?,
                 arguments: row.try_get(2)?,
                 extension: row.try_get(3)?,
+                fingerprint: row.try_get(4)?,
             })
         })
         .collect()
