@@ -167,6 +167,7 @@ pub(super) async fn converse(mut conversation: Conversation) -> u64 {
         refused: 0,
         overdue: None,
         looked: Looked::NotYet,
+        asked: None,
         witness: witness(&conversation),
         conversation,
     };
@@ -250,10 +251,12 @@ struct Running {
     /// When a server must have answered that was asked to cancel.
     overdue: Option<Instant>,
     looked: Looked,
+    /// How many cancel requests came before the statement that is being served.
+    asked: Option<u64>,
 }
 
 /// A server that has not answered this long after it was asked to cancel is given up.
-const CANCELLED_WITHIN: Duration = Duration::from_secs(5);
+pub(super) const CANCELLED_WITHIN: Duration = Duration::from_secs(5);
 
 /// Returns at this moment, if there is one.
 async fn at(moment: Option<Instant>) {
@@ -370,8 +373,10 @@ impl Running {
         let Some(witness) = &mut self.witness else {
             return Client::There;
         };
+        let requests = registration.idle_requests();
         witness.tell(session).await;
         if let Some(intent) = session.intent() {
+            self.asked = Some(requests);
             let recorded = witness.record(intent).await;
             session.recorded(recorded);
         }
@@ -387,17 +392,21 @@ impl Running {
             return Client::There;
         };
         // What the session's own server connection does is nothing that could be cancelled.
-        self.conversation.registration.rests();
-        let client = Box::pin(self.ask_each(&upstream, &request)).await;
+        let registration = &self.conversation.registration;
+        registration.rests();
+        let asked = self.asked.take();
+        let asked = asked.unwrap_or_else(|| registration.idle_requests());
+        let client = Box::pin(self.ask_each(&upstream, (&request, asked))).await;
         if let Some(borrowed) = &mut self.borrowed {
             self.conversation.registration.works(borrowed.server());
         }
         client
     }
 
-    async fn ask_each(&mut self, upstream: &str, request: &FanOut) -> Client {
+    async fn ask_each(&mut self, upstream: &str, (request, asked): (&FanOut, u64)) -> Client {
         let conversation = &mut self.conversation;
-        let prepared = prepare_fan(conversation, &mut self.version, (upstream, request)).await;
+        let wanted = (request, asked);
+        let prepared = prepare_fan(conversation, &mut self.version, (upstream, wanted)).await;
         let session = &mut conversation.session;
         let fan = match prepared {
             Preparation::Ready(fan, mut skipped) => {
@@ -410,27 +419,23 @@ impl Running {
                 return Client::There;
             }
         };
-        let registrations = fan.registrations();
-        let verdict = Box::pin(self.run_fan(fan, request)).await;
-        if let Verdict::Finished(finished) = verdict {
-            let Finished { rows, result } = *finished;
-            self.conversation.session.fanned_out(rows, result);
-            return Client::There;
-        }
-        for registration in registrations {
-            registration.cancel_and_rest().await;
-        }
+        let verdict = Box::pin(self.run_fan(fan, wanted)).await;
         match verdict {
+            Verdict::Finished(finished) => {
+                let Finished { rows, result } = *finished;
+                self.conversation.session.fanned_out(rows, result);
+                Client::There
+            }
             Verdict::Stopped(report) => {
                 self.conversation.session.fanned_out(0, Err(report));
                 Client::There
             }
-            Verdict::Finished(_) | Verdict::Gone => Client::Gone,
+            Verdict::Gone => Client::Gone,
         }
     }
 
     /// Runs the parts; the rows go to the client, or into a table of the session's own server connection.
-    async fn run_fan(&mut self, fan: Fan, request: &FanOut) -> Verdict {
+    async fn run_fan(&mut self, fan: Fan, (request, asked): (&FanOut, u64)) -> Verdict {
         let into = match request.ask {
             Ask::Describe(_) => None,
             Ask::Run(_) => request.into.as_deref(),
@@ -443,7 +448,8 @@ impl Running {
             (_, _, _) => Sink::Client,
         };
         let conversation = &mut self.conversation;
-        let verdict = watch_fan(conversation, &mut self.version, fan, (request, &mut sink)).await;
+        let watched = (request, asked, &mut sink);
+        let verdict = watch_fan(conversation, &mut self.version, fan, watched).await;
         let Sink::Table(collector) = sink else {
             return verdict;
         };
@@ -499,12 +505,14 @@ impl Running {
         let conversation = &mut self.conversation;
         let pool = conversation.route.pool(&conversation.context);
         let turns = conversation.route.turns(&conversation.context);
+        let asked = self.asked.take();
+        let asked = asked.unwrap_or_else(|| conversation.registration.idle_requests());
         for _ in 0..EXCHANGES_MAX {
             let acquired = tokio::select! {
                 biased;
                 acquired = pool.acquire_within(turns.clone()) => acquired,
                 () = leaves(&mut conversation.client) => return Client::Gone,
-                () = conversation.registration.is_cancelled_in_queue() => {
+                () = conversation.registration.is_cancelled_since(asked) => {
                     conversation.session.no_server(&ErrorReport::error(
                         "57014",
                         "canceling statement due to user request",

@@ -649,8 +649,9 @@ fn check_bind(bind: &Bind, plan: &Plan) -> Result<(), Failure> {
     Ok(())
 }
 
-/// LIKE fails on a wrong pattern only where a row fits it so far, which may be another tenant's row. So it
-/// fails here, with PostgreSQL's own words; the same with what PostgreSQL follows too deep.
+/// LIKE fails on a wrong pattern only where a row fits it so far, which may be another tenant's row, and a
+/// cast to an enum where a row is looked at. So they fail here, with PostgreSQL's own words; the same with
+/// what PostgreSQL follows too deep.
 fn check_patterns(bind: &Bind, plan: &Plan) -> Result<(), Failure> {
     if plan.patterns().next().is_none() {
         return Ok(());
@@ -667,7 +668,7 @@ fn check_patterns(bind: &Bind, plan: &Plan) -> Result<(), Failure> {
                 }
             }
             Some(None) => {}
-            None => return Err(ErrorReport::error("08P01", "a parameter is missing")),
+            None => return Err(ErrorReport::error("22023", "a parameter has no value")),
         }
     }
     Ok(())

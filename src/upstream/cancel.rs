@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -117,8 +117,37 @@ struct Working {
 struct Slot {
     secret: Vec<u8>,
     working: Mutex<Option<Working>>,
-    /// Wakes a client that waits for a server connection.
-    dequeued: Notify,
+    /// Requests that came while nothing worked for the client, and what wakes it then.
+    idle_requests: AtomicU64,
+    asked: Notify,
+}
+
+impl Slot {
+    /// Passes a request on to what works for the client, or wakes the client.
+    async fn cancel(&self) {
+        let (key, cancels) = {
+            let working = self.working.lock();
+            let Some(working) = &*working else {
+                self.idle_requests.fetch_add(1, Ordering::SeqCst);
+                self.asked.notify_waiters();
+                return;
+            };
+            // Counted while the client still holds the connection: it is not lent to another before
+            // this request has landed.
+            working.cancels.take_off();
+            (working.key.clone(), working.cancels.clone())
+        };
+        let landing = Landing(cancels.clone());
+        let sending = async {
+            let _gate = cancels.inner.gate.read().await;
+            send(&key).await
+        };
+        let sent = tokio::time::timeout(CANCEL_TIMEOUT, sending).await;
+        drop(landing);
+        if let Ok(Err(error)) = sent {
+            tracing::warn!(%error, "a cancel request could not be passed on");
+        }
+    }
 }
 
 /// Every client that may cancel.
@@ -147,7 +176,8 @@ impl Cancels {
         let slot = Arc::new(Slot {
             secret: secret.clone(),
             working: Mutex::new(None),
-            dequeued: Notify::new(),
+            idle_requests: AtomicU64::new(0),
+            asked: Notify::new(),
         });
         let mut slots = self.slots.lock();
         let process = loop {
@@ -171,29 +201,8 @@ impl Cancels {
         let Some(slot) = slot else {
             return;
         };
-        if !bool::from(slot.secret.ct_eq(secret)) {
-            return;
-        }
-        let (key, cancels) = {
-            let working = slot.working.lock();
-            let Some(working) = &*working else {
-                slot.dequeued.notify_waiters();
-                return;
-            };
-            // Counted while the client still holds the connection: it is not lent to another before
-            // this request has landed.
-            working.cancels.take_off();
-            (working.key.clone(), working.cancels.clone())
-        };
-        let landing = Landing(cancels.clone());
-        let sending = async {
-            let _gate = cancels.inner.gate.read().await;
-            send(&key).await
-        };
-        let sent = tokio::time::timeout(CANCEL_TIMEOUT, sending).await;
-        drop(landing);
-        if let Ok(Err(error)) = sent {
-            tracing::warn!(%error, "a cancel request could not be passed on");
+        if bool::from(slot.secret.ct_eq(secret)) {
+            slot.cancel().await;
         }
     }
 }
@@ -231,9 +240,26 @@ impl Registration {
         *self.slot.working.lock() = None;
     }
 
-    /// Waits until the client asks to cancel while no server connection works for it.
-    pub async fn is_cancelled_in_queue(&self) {
-        self.slot.dequeued.notified().await;
+    /// Cancels what works for the client at the moment, if anything does.
+    pub async fn cancel(&self) {
+        self.slot.cancel().await;
+    }
+
+    /// How often the client has asked to cancel while no server connection worked for it.
+    pub fn idle_requests(&self) -> u64 {
+        self.slot.idle_requests.load(Ordering::SeqCst)
+    }
+
+    /// Waits until it has asked so more often than this.
+    pub async fn is_cancelled_since(&self, known: u64) {
+        loop {
+            let mut asked = std::pin::pin!(self.slot.asked.notified());
+            asked.as_mut().enable();
+            if self.idle_requests() != known {
+                return;
+            }
+            asked.await;
+        }
     }
 
     /// Cancels what a server connection runs that is going to be closed.

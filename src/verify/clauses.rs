@@ -9,7 +9,7 @@ use super::proof::{
     Checked, Pair, Proof, anywhere, both, column_path, differs, equal, path, position, unchanged,
     unsupported,
 };
-use super::scope::{self, Found, Item, Locks};
+use super::scope::{self, Found, Item, Locks, Reference, opaque_column};
 use super::types::{Column, Typed};
 use crate::catalog::oid;
 use crate::isolate::refusal::BeyondGrant;
@@ -169,8 +169,9 @@ impl Proof<'_> {
             let named: Vec<Typed> = outputs.map(|output| output.value.clone()).collect();
             let is_hidden = |item: &Item| item.hidden.as_deref() == Some(name);
             if !named.is_empty() && !level.items.iter().any(is_hidden) {
-                for output in named {
-                    self.compared(output)?;
+                // GROUP BY means a column of FROM that has the name, if there is one.
+                for value in named.into_iter().chain(self.input(name)) {
+                    self.compared(value)?;
                 }
                 return match column_path(rewritten).as_deref() {
                     Some([sent]) if sent == name => Ok(()),
@@ -179,34 +180,52 @@ impl Proof<'_> {
             }
         }
         self.expression(original, rewritten)?;
-        self.content(original);
         let numbered = match keys {
             Keys::Outputs => constants::whole_number(original),
             Keys::Inputs => None,
         };
-        let key = match numbered {
-            Some(number) => {
-                let outputs = &self.level()?.outputs;
-                let at = usize::try_from(number).ok().and_then(|at| at.checked_sub(1));
-                at.and_then(|at| outputs.get(at)).map(|output| output.value.clone())
-            }
-            None => Some(self.silent_value(original)),
+        let Some(number) = numbered else {
+            let key = self.silent_value(original);
+            return self.compared(key);
         };
-        key.map_or(Ok(()), |key| self.compared(key))
+        let at = usize::try_from(number)
+            .ok()
+            .and_then(|at| at.checked_sub(1));
+        let output = at.and_then(|at| self.levels.last()?.outputs.get(at));
+        match output.map(|output| output.value.clone()) {
+            Some(output) => self.compared(output),
+            // PostgreSQL knows no such column.
+            None => Ok(()),
+        }
+    }
+
+    /// The column of FROM that has this name.
+    fn input(&self, name: &str) -> Option<Typed> {
+        let innermost = self.levels.len().saturating_sub(1);
+        let named = Reference {
+            schema: None,
+            table: None,
+            column: Some(name),
+        };
+        match scope::resolve(self.levels.get(innermost..)?, named) {
+            Ok(Found::Column(found)) => Some(found.value.clone()),
+            Ok(Found::Opaque) => Some(opaque_column(name, "a function's column").value),
+            Ok(Found::Row(_)) | Err(_) => None,
+        }
     }
 
     /// Takes note that the rows of the result are compared with one another, all columns of them.
     pub(super) fn compared_wholly(&mut self) -> Checked {
         let outputs = self.level()?.outputs.clone();
-        outputs.into_iter().try_for_each(|output| self.compared(output.value))
+        outputs
+            .into_iter()
+            .try_for_each(|output| self.compared(output.value))
     }
 
-    /// Takes note that the rows of the query are compared with one another by this value. What cannot be
-    /// compared silently is content of the query; what is not silent by itself was taken note of.
+    /// Takes note that the rows of the query are compared with one another by this value. What is not silent,
+    /// or cannot be compared silently, is content of the query.
     fn compared(&mut self, value: Typed) -> Checked {
-        if let Ok(value) = value
-            && let Err(refusal) = self.ordered(value)
-        {
+        if let Err(refusal) = value.and_then(|value| self.ordered(value)) {
             self.level()?.loud_content.get_or_insert(refusal);
         }
         Ok(())

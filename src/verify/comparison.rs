@@ -6,7 +6,8 @@ use pg_query::Node;
 
 use super::constants;
 use super::containment::is_of_trees;
-use super::proof::{Proof, path, refuse};
+use super::proof::{Checked, Proof, path, refuse};
+use super::regular;
 use super::scope::{Extent, Output};
 use super::silent::{self, location, loud};
 use super::types::{self, Columns, OPAQUE, Origin, Size, Typed, Value};
@@ -67,6 +68,7 @@ impl Proof<'_> {
         right: Value,
         node: &Node,
     ) -> Typed {
+        self.no_rival_of_one(operator, &left, &right, node)?;
         let (left, right) = match (left.oid == oid::UNKNOWN, right.oid == oid::UNKNOWN) {
             (true, true) => (self.taken(left, oid::TEXT), self.taken(right, oid::TEXT)),
             (true, false) => (self.taken(left, comparable(right.oid)), right),
@@ -92,11 +94,29 @@ impl Proof<'_> {
         }
     }
 
+    /// Next to an untyped operand PostgreSQL takes the operator whose other side fits best: one of an extension
+    /// that fits a varchar would win over the system's on texts.
+    fn no_rival_of_one(&self, operator: &str, left: &Value, right: &Value, node: &Node) -> Checked {
+        let mut rivals = self.catalog().operators_named(operator);
+        let fits = |rival: Oid, value: &Value| types::family(rival) == types::family(value.oid);
+        let has_rival = match (left.oid == oid::UNKNOWN, right.oid == oid::UNKNOWN) {
+            (true, false) => rivals.any(|rival| fits(rival.right, right)),
+            (false, true) => rivals.any(|rival| fits(rival.left, left)),
+            (true, true) | (false, false) => false,
+        };
+        if has_rival {
+            return Err(loud(&format!("operator {operator} of two schemas"), node));
+        }
+        Ok(())
+    }
+
     /// A value that is compared with others of its kind, as its type says: where rows are sorted, grouped or
     /// told apart, or the greatest is taken. PostgreSQL looks for that comparison when it meets the rows.
     pub(super) fn ordered(&mut self, value: Value) -> Typed {
         let value = self.taken_for_text(value);
-        let found = self.comparison("=", &value, &value, None).map(|_| value.clone());
+        let found = self
+            .comparison("=", &value, &value, None)
+            .map(|_| value.clone());
         let type_oid = value.oid;
         self.strictly(found, &[value], type_oid)
     }
@@ -192,6 +212,11 @@ impl Proof<'_> {
             Some(name) => (Size::Bounded, name),
             None => (Size::Unbounded, entry.result),
         };
+        let is_older = self.catalog().server_version < 140_000;
+        let name = match what {
+            "function extract" if is_older => "float8",
+            _ => name,
+        };
         let system = self.catalog().resolve_type(Some("pg_catalog"), name);
         let result = match name {
             "same" => first,
@@ -225,6 +250,9 @@ impl Proof<'_> {
         }
         if word == "count" {
             return argument.node.is_some_and(constants::is_count);
+        }
+        if word == "regular" {
+            return literal.is_some_and(regular::is_simple);
         }
         let (check, name) = word.split_once(':').unwrap_or(("any", word));
         let checked = match check {

@@ -7,7 +7,7 @@
 use pg_query::{Node, NodeEnum};
 
 use super::constants::literal;
-use super::pattern::{Pattern, Taken};
+use super::pattern::{Pattern, Wanted};
 use super::proof::{Proof, path};
 use super::silent::{Clause, location};
 use super::types::{OPAQUE, Typed, Value};
@@ -95,8 +95,8 @@ impl Proof<'_> {
         let number = u16::try_from(parameter.number).ok();
         match number.filter(|_| self.binds && matches!(value.oid, oid::JSONB | oid::UNKNOWN)) {
             Some(number) => {
-                let taken = Taken::Tree;
-                self.patterns.insert(Pattern { number, taken });
+                let wanted = Wanted::Tree;
+                self.patterns.insert(Pattern { number, wanted });
                 true
             }
             None => false,

@@ -1,13 +1,15 @@
-//! Patterns of LIKE that are no error, whatever they are matched with.
+//! Patterns of LIKE that are no error, whatever they are matched with, and labels of enums.
 //!
 //! LIKE fails on a pattern that ends with an escape, but only if what it is matched with fits so far: that
 //! tells a prefix of other tenants' values. So does one with more `%` than its recursion can follow. So a
 //! literal pattern is looked at here, and of one that is bound note is taken for the session, which looks
-//! at it in Bind.
+//! at it in Bind. So it is of a parameter that is cast to an enum, which fails on what is no label.
 //!
 //! # Invariants
 //! 1. A bound pattern is a parameter whose text is taken as it is: of type text or varchar, not cut to a
 //!    length, in a statement that is run by Bind and in no other way.
+
+use std::sync::Arc;
 
 use pg_query::protobuf as pg;
 use pg_query::{Node, NodeEnum};
@@ -18,61 +20,79 @@ use super::containment::{DEPTH_MAX, depth, plain_constant};
 use super::proof::{Checked, Proof, path, unsupported};
 use super::silent::{Clause, is_plain, loud};
 use super::types::{self, Size, Typed, Value};
-use crate::catalog::oid;
+use crate::catalog::{Oid, TypeKind, oid};
 use crate::isolate::refusal::{Reason, Refusal};
 
-/// A parameter that values of rows are matched with, and that is looked at before it is bound.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+/// A parameter whose value is looked at before it is bound.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Pattern {
     /// The parameter's number.
     pub number: u16,
-    /// What it is taken for.
-    pub taken: Taken,
+    pub(super) wanted: Wanted,
 }
 
-/// What a parameter is taken for.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub enum Taken {
+/// What the value must be.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(super) enum Wanted {
     /// A pattern of LIKE with this escape.
     Like(char),
     /// A part of a pattern of LIKE, or a pattern without an escape: its end says nothing.
     Part,
-    /// A `jsonb` value that others contain.
+    /// A `jsonb` value that others contain, or are contained in.
     Tree,
+    /// A label of this enum.
+    Label { of: String, labels: Arc<[String]> },
 }
 
 impl Pattern {
-    /// Why matching rows with this value could fail, depending on them.
+    /// The parameter is a pattern of LIKE, with what it takes for an escape.
+    pub fn like(number: u16, escape: char) -> Self {
+        let wanted = Wanted::Like(escape);
+        Self { number, wanted }
+    }
+
+    /// Why this value is not bound; nothing if it can be.
     pub fn fault(&self, value: &[u8]) -> Option<Refusal> {
-        match self.taken {
-            Taken::Like(escape) => {
+        match &self.wanted {
+            Wanted::Like(escape) => {
                 let mut bytes = [0; 4];
                 if ends_well(value, escape.encode_utf8(&mut bytes).as_bytes()) {
                     too_many_wildcards(value)
                 } else {
-                    Some(ends_with_escape())
+                    let message = "LIKE pattern must not end with escape character";
+                    Some(as_postgres("22025", message.to_owned()))
                 }
             }
-            Taken::Part => too_many_wildcards(value),
-            Taken::Tree => (depth(value) > DEPTH_MAX)
+            Wanted::Part => too_many_wildcards(value),
+            Wanted::Tree => (depth(value) > DEPTH_MAX)
                 .then(|| unsupported(&format!("a search for jsonb deeper than {DEPTH_MAX}"))),
+            Wanted::Label { of, labels } => {
+                let fits = labels.iter().any(|label| label.as_bytes() == value);
+                (!fits).then(|| {
+                    let value = String::from_utf8_lossy(value);
+                    let message = format!("invalid input value for enum {of}: \"{value}\"");
+                    as_postgres("22P02", message)
+                })
+            }
         }
     }
-    /// Whether an argument of EXECUTE is one that LIKE takes for a pattern.
-    pub(super) fn is_given(self, argument: &Node) -> Checked {
-        let argument = match self.taken {
-            Taken::Like(_) | Taken::Part => whole_text(argument),
-            Taken::Tree => plain_constant(argument),
+
+    /// Whether an argument of EXECUTE can be bound.
+    pub(super) fn is_given(&self, argument: &Node) -> Checked {
+        let argument = match self.wanted {
+            Wanted::Like(_) | Wanted::Part | Wanted::Label { .. } => whole_text(argument),
+            Wanted::Tree => plain_constant(argument),
         };
         let is_null = matches!(&argument.node, Some(NodeEnum::AConst(constant)) if constant.isnull);
         match literal(argument) {
             _ if is_null => Ok(()),
             Some(text) => self.fault(text.as_bytes()).map_or(Ok(()), Err),
-            None => Err(unsupported(match self.taken {
-                Taken::Like(_) | Taken::Part => {
+            None => Err(unsupported(match self.wanted {
+                Wanted::Like(_) | Wanted::Part => {
                     "EXECUTE with a pattern of LIKE that is not a literal"
                 }
-                Taken::Tree => "EXECUTE with a search for jsonb that is not a literal",
+                Wanted::Tree => "EXECUTE with a search for jsonb that is not a literal",
+                Wanted::Label { .. } => "EXECUTE with a label of an enum that is not a literal",
             })),
         }
     }
@@ -87,19 +107,18 @@ const PARTS_MAX: usize = 8;
 /// A pattern with more `%` is not matched with rows of every tenant: PostgreSQL's matching recurses for each.
 const WILDCARDS_MAX: usize = 200;
 
-fn ends_with_escape() -> Refusal {
-    Reason::AsPostgres {
-        sqlstate: "22025",
-        message: "LIKE pattern must not end with escape character".to_owned(),
-    }
-    .into()
+fn as_postgres(sqlstate: &'static str, message: String) -> Refusal {
+    Reason::AsPostgres { sqlstate, message }.into()
 }
 
 /// Escaped ones count: what an escape is does not matter then.
 fn too_many_wildcards(pattern: &[u8]) -> Option<Refusal> {
     let wildcards = pattern.iter().filter(|byte| **byte == b'%').count();
-    (wildcards > WILDCARDS_MAX)
-        .then(|| unsupported(&format!("a pattern of LIKE with more than {WILDCARDS_MAX} %")))
+    (wildcards > WILDCARDS_MAX).then(|| {
+        unsupported(&format!(
+            "a pattern of LIKE with more than {WILDCARDS_MAX} %"
+        ))
+    })
 }
 
 /// Whether a text does not end with an unpaired escape.
@@ -152,19 +171,19 @@ impl Proof<'_> {
         match &node.node {
             Some(NodeEnum::FuncCall(call)) => self.is_escaped_pattern(call),
             Some(NodeEnum::AExpr(_)) => self.is_joined_pattern(node),
-            Some(_) | None => self.is_one_pattern(node, Taken::Like(BACKSLASH)),
+            Some(_) | None => self.is_one_pattern(node, Wanted::Like(BACKSLASH)),
         }
     }
 
     /// A literal, or a parameter.
-    fn is_one_pattern(&mut self, node: &Node, taken: Taken) -> bool {
+    fn is_one_pattern(&mut self, node: &Node, wanted: Wanted) -> bool {
         if let Some(text) = literal(node) {
-            let pattern = Pattern { number: 0, taken };
+            let pattern = Pattern { number: 0, wanted };
             return pattern.fault(text.as_bytes()).is_none();
         }
         match self.bound_text(node) {
             Some(number) => {
-                self.patterns.insert(Pattern { number, taken });
+                self.patterns.insert(Pattern { number, wanted });
                 true
             }
             None => false,
@@ -183,9 +202,9 @@ impl Proof<'_> {
         let pattern = whole_text(pattern);
         let mut characters = escape.chars();
         match (characters.next(), characters.next()) {
-            (Some(escape), None) => self.is_one_pattern(pattern, Taken::Like(escape)),
+            (Some(escape), None) => self.is_one_pattern(pattern, Wanted::Like(escape)),
             // Nothing is an escape.
-            (None, _) => self.is_one_pattern(pattern, Taken::Part),
+            (None, _) => self.is_one_pattern(pattern, Wanted::Part),
             (Some(_), Some(_)) => false,
         }
     }
@@ -207,7 +226,31 @@ impl Proof<'_> {
             && no_other
             && parts
                 .iter()
-                .all(|part| self.is_one_pattern(whole_text(part), Taken::Part))
+                .all(|part| self.is_one_pattern(whole_text(part), Wanted::Part))
+    }
+
+    /// `CAST($1::text AS an_enum)`: the cast fails on what is no label, so the session looks at it.
+    pub(super) fn bound_label(&mut self, argument: &Node, wanted: Oid) -> Option<Value> {
+        let found = self.catalog().type_by_oid(wanted)?;
+        if found.kind != TypeKind::Enum || !matches!(argument.node, Some(NodeEnum::TypeCast(_))) {
+            return None;
+        }
+        let is_visible = self.catalog().resolve_type(None, &found.name) == Some(found);
+        let (schema, name) = (quoted(&found.schema), quoted(&found.name));
+        let wanted_label = Wanted::Label {
+            of: if is_visible {
+                name
+            } else {
+                format!("{schema}.{name}")
+            },
+            labels: found.labels.as_slice().into(),
+        };
+        let number = self.bound_text(whole_text(argument))?;
+        self.patterns.insert(Pattern {
+            number,
+            wanted: wanted_label,
+        });
+        Some(Value::constant(wanted))
     }
 
     /// The parameter that this is, if it is a text and is bound.
@@ -222,6 +265,16 @@ impl Proof<'_> {
         let is_text = matches!(value.oid, oid::TEXT | oid::VARCHAR | oid::UNKNOWN);
         self.use_as(value.untyped, oid::TEXT);
         u16::try_from(parameter.number).ok().filter(|_| is_text)
+    }
+}
+
+/// An identifier as messages show it.
+fn quoted(name: &str) -> String {
+    let is_plain = |character: char| matches!(character, 'a'..='z' | '0'..='9' | '_');
+    if name.chars().all(is_plain) && !name.starts_with(|first: char| first.is_ascii_digit()) {
+        name.to_owned()
+    } else {
+        format!("\"{}\"", name.replace('"', "\"\""))
     }
 }
 
@@ -268,7 +321,7 @@ mod tests {
 
     #[test]
     fn an_unpaired_escape_at_the_end_is_found() {
-        let backslash = like('\\');
+        let backslash = Pattern::like(1, '\\');
         for (value, fits) in [
             ("", true),
             ("a%", true),
@@ -279,32 +332,41 @@ mod tests {
         ] {
             assert_eq!(backslash.fault(value.as_bytes()).is_none(), fits, "{value}");
         }
-        let wide = like('é');
+        let wide = Pattern::like(1, 'é');
         assert!(wide.fault("aéé\\".as_bytes()).is_none());
         assert!(wide.fault("aé".as_bytes()).is_some());
     }
 
     #[test]
     fn what_recurses_too_deep_is_found() {
-        let part = Pattern {
-            number: 1,
-            taken: Taken::Part,
-        };
-        let tree = Pattern {
-            number: 1,
-            taken: Taken::Tree,
-        };
-        assert!(part.fault(b"a\\").is_none());
-        for (pattern, one, most) in [(like('\\'), "%e", 200), (part, "%e", 200), (tree, "[", 100)] {
+        let of = |wanted| Pattern { number: 1, wanted };
+        assert!(of(Wanted::Part).fault(b"a\\").is_none());
+        for (wanted, one, most) in [
+            (Wanted::Like('\\'), "%e", 200),
+            (Wanted::Part, "%e", 200),
+            (Wanted::Tree, "[", 100),
+        ] {
+            let pattern = of(wanted);
             assert!(pattern.fault(one.repeat(most).as_bytes()).is_none());
             assert!(pattern.fault(one.repeat(most + 1).as_bytes()).is_some());
         }
     }
 
-    fn like(escape: char) -> Pattern {
-        Pattern {
+    #[test]
+    fn what_is_no_label_is_told_as_postgresql_does() {
+        let label = Pattern {
             number: 1,
-            taken: Taken::Like(escape),
-        }
+            wanted: Wanted::Label {
+                of: quoted("Role"),
+                labels: ["a".to_owned(), "b c".to_owned()].into(),
+            },
+        };
+        assert!(label.fault(b"b c").is_none());
+        let refusal = label.fault(b"b").unwrap();
+        assert_eq!(refusal.sqlstate(), "22P02");
+        assert_eq!(
+            refusal.to_string(),
+            "invalid input value for enum \"Role\": \"b\""
+        );
     }
 }

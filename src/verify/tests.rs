@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use super::{Claim, Pattern, Taken, verify};
-use crate::catalog::{Catalog, Oid, RelationName};
+use super::{Claim, Pattern, verify};
+use crate::catalog::{Catalog, Indexed, Oid, RelationName, oid};
 use crate::isolate::refusal::Refusal;
 use crate::isolate::template::{Edit, Reading, Slot, SlotType, Template};
 use crate::tenant::{
@@ -14,7 +14,19 @@ const CATALOG: &str = include_str!("../../tests/cases/catalog.json");
 const PAIRS: &str = include_str!("tests/pairs.txt");
 
 fn classified() -> Classified {
-    let catalog: Catalog = serde_json::from_str(CATALOG).unwrap();
+    let mut catalog: Catalog = serde_json::from_str(CATALOG).unwrap();
+    let customers = RelationName::new("public", "customers");
+    for relation in &mut catalog.relations {
+        if relation.name == customers {
+            relation.indexed = ["lower(email)", "(prefs ->> 'indexed'::text)"]
+                .map(|expression| Indexed {
+                    expression: expression.to_owned(),
+                    type_oid: oid::TEXT,
+                    collation: 100,
+                })
+                .to_vec();
+        }
+    }
     let trigger = |name: &str, table: &str| TrustedTrigger {
         name: name.to_owned(),
         table: RelationName::new("public", table),
@@ -193,10 +205,7 @@ fn pairs_are_accepted_or_refused_as_they_should() {
         };
         let patterns: Vec<Pattern> = field("@ ")
             .split_whitespace()
-            .map(|number| Pattern {
-                number: number.parse().unwrap(),
-                taken: Taken::Like('\\'),
-            })
+            .map(|number| Pattern::like(number.parse().unwrap(), '\\'))
             .collect();
         let got = got.and_then(|verified| {
             let can = verified.can_execute(patterns.iter());
