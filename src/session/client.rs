@@ -17,7 +17,7 @@ use super::record::Refused;
 use super::statements::ClientStatement;
 use super::{Attached, Clearing, Condition, Ending, Session, Stage};
 use crate::catalog::Oid;
-use crate::isolate::refusal::Refusal;
+use crate::isolate::refusal::{Reason, Refusal};
 use crate::protocol::Violation;
 use crate::protocol::backend::{TransactionStatus, empty, ready_for_query};
 use crate::protocol::error_response::ErrorReport;
@@ -664,6 +664,9 @@ fn check_patterns(bind: &Bind, plan: &Plan) -> Result<(), Failure> {
         match value {
             Some(Some(value)) => {
                 if let Some(refusal) = pattern.fault(value) {
+                    if let Reason::AsPostgres { sqlstate, message } = &refusal.reason {
+                        return Err(ErrorReport::error(sqlstate, message.clone()));
+                    }
                     return Err(refusal_report(&refusal, b""));
                 }
             }

@@ -106,8 +106,9 @@ impl Proof<'_> {
         }
     }
 
-    /// Whether every target is an aggregate, and one of them of the innermost query, which then has one row.
-    pub(super) fn is_aggregated(&self, targets: &[Node]) -> bool {
+    /// Whether every target is an aggregate, and one of them of the innermost query, which then has one row. It
+    /// has no more without FROM.
+    pub(super) fn is_aggregated(&self, from: &[Node], targets: &[Node]) -> bool {
         let mut calls = Vec::new();
         for target in targets {
             let Some(NodeEnum::ResTarget(target)) = &target.node else {
@@ -118,7 +119,8 @@ impl Proof<'_> {
                 Some(_) | None => return false,
             }
         }
-        calls.into_iter().any(|call| self.is_own_aggregate(call))
+        !calls.is_empty()
+            && (from.is_empty() || calls.into_iter().any(|call| self.is_own_aggregate(call)))
     }
 
     /// Whether this is an aggregate of the innermost query, or a window function.

@@ -364,9 +364,7 @@ mod tests {
         assert!(label.fault(b"b c").is_none());
         let refusal = label.fault(b"b").unwrap();
         assert_eq!(refusal.sqlstate(), "22P02");
-        assert_eq!(
-            refusal.to_string(),
-            "invalid input value for enum \"Role\": \"b\""
-        );
+        let told = refusal.to_string();
+        assert!(told.starts_with("invalid input value for enum \"Role\": \"b\""));
     }
 }

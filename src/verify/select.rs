@@ -76,7 +76,7 @@ impl Proof<'_> {
         self.locking(locking_clause)?;
         let is_cut = *limit_option.0 != i32::from(pg::LimitOption::WithTies);
         let rows = if (is_cut && is_one(limit_count.0.as_deref()))
-            || (group_clause.0.is_empty() && self.is_aggregated(target_list.0))
+            || (group_clause.0.is_empty() && self.is_aggregated(from_clause.0, target_list.0))
         {
             Rows::AtMostOne
         } else {
