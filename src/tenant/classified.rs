@@ -9,6 +9,7 @@ use super::view::of_view;
 use super::{Policy, Rows, Scope, TablePolicy, TableSet, TenantType, Unlisted, Verb};
 use crate::catalog::{
     Catalog, CatalogVersion, ForeignKeyAction, Relation, RelationKind, RelationName, Type,
+    runs_text,
 };
 
 /// A relation whose rows belong to tenants.
@@ -551,31 +552,6 @@ fn in_own_database(kind: RelationKind) -> Option<&'static Class> {
         | RelationKind::Sequence
         | RelationKind::View => None,
     }
-}
-
-/// The beginnings and endings of the system's functions that run SQL from text, read files or change the
-/// session. A default that calls one is not pure; `pg_depend` does not tell of them.
-fn runs_text(expression: &str) -> Option<String> {
-    let is_word = |c: char| c.is_alphanumeric() || c == '_';
-    let mut words = expression.split(|c| !is_word(c));
-    words
-        .find(|word| {
-            let word = word.to_ascii_lowercase();
-            ["_to_xml", "_to_xmlschema", "_to_xml_and_xmlschema"]
-                .iter()
-                .any(|ending| word.ends_with(ending))
-                || [
-                    "pg_read_",
-                    "pg_ls_",
-                    "lo_",
-                    "ts_stat",
-                    "ts_rewrite",
-                    "set_config",
-                ]
-                .iter()
-                .any(|beginning| word.starts_with(beginning))
-        })
-        .map(str::to_ascii_lowercase)
 }
 
 /// Whether the policy names exactly this `schema.name(types)`, spaces aside.
