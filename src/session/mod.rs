@@ -36,6 +36,7 @@ mod pins;
 mod portion;
 mod preparing;
 mod record;
+mod reference;
 mod server;
 mod server_state;
 mod statements;

@@ -388,7 +388,7 @@ async fn foreign_keys(
     };
     let query = format!(
         "SELECT f.conrelid, f.conname::text, {}, n.nspname::text, c.relname::text, {}, \
-         f.confdeltype::text, f.confupdtype::text \
+         f.confdeltype::text, f.confupdtype::text, f.condeferrable, NOT f.convalidated \
          FROM pg_constraint f JOIN pg_class c ON c.oid = f.confrelid \
          JOIN pg_namespace n ON n.oid = c.relnamespace \
          WHERE f.contype = 'f' ORDER BY 1, 2, 4, 5",
@@ -404,6 +404,8 @@ async fn foreign_keys(
             referenced_columns: row.try_get(5)?,
             on_delete: foreign_key_action(row.try_get(6)?)?,
             on_update: foreign_key_action(row.try_get(7)?)?,
+            deferrable: row.try_get(8)?,
+            not_valid: row.try_get(9)?,
         };
         foreign_keys.entry(row.try_get(0)?).or_default().push(key);
     }
