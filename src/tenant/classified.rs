@@ -6,18 +6,22 @@ use std::sync::Arc;
 use super::column::{by_column, is_table};
 use super::references::{TellingCheck, pairs};
 use super::reviewed::{has_changed, trusts};
+use super::via::{by_parent, owned_so};
 use super::view::of_view;
-use super::{Policy, Rows, Scope, TablePolicy, TableSet, TenantType, Unlisted, Verb};
+use super::{
+    Broken, Ownership, Policy, Rows, Scope, TablePolicy, TableSet, TenantType, Unlisted, Verb,
+};
 use crate::catalog::{
     Catalog, CatalogVersion, ForeignKeyAction, Relation, RelationKind, RelationName, Type,
+    runs_text,
 };
 
 /// A relation whose rows belong to tenants.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Scoped {
-    /// The tenant column.
-    pub column: String,
-    /// Its type.
+    /// What says whose a row is.
+    pub ownership: Ownership,
+    /// The tenant column's type.
     pub column_type: TenantType,
     /// Whether the server keeps it NOT NULL, as it does in tables only. A row in which it is NULL belongs to
     /// nobody: no test finds it.
@@ -49,8 +53,8 @@ pub enum Closed {
     UnfitTenantColumn,
     /// Reading it runs functions that the policy does not trust, through an index's operator class.
     UntrustedIndex,
-    /// `via` is not supported yet.
-    Via,
+    /// The policy names the row that its rows belong to, but nothing makes sure of that row.
+    Via(Broken),
     /// A view has no rows of its own: where it is read, its definition takes its place.
     View,
 }
@@ -297,7 +301,7 @@ impl Classified {
         relation: &'a Relation,
     ) -> Vec<&'a crate::catalog::Column> {
         let hidden = match (self.class(relation), self.tenant_column()) {
-            (Class::Scoped(scoped), TenantColumn::Hidden) => Some(scoped.column.as_str()),
+            (Class::Scoped(scoped), TenantColumn::Hidden) => scoped.tenant_column(),
             (Class::Refused(Closed::View), TenantColumn::Hidden) => {
                 Some(self.tenant_column_of_view(relation))
             }
@@ -501,7 +505,8 @@ impl Classified {
             return;
         }
         for key in &relation.keys {
-            if !key.columns.contains(&scoped.column) {
+            let decides = |column: &String| column == scoped.deciding_column();
+            if !key.columns.iter().any(decides) {
                 hazards.push(WriteHazard::UniqueKey {
                     key: key.name.clone(),
                 });
@@ -539,7 +544,8 @@ impl Classified {
                 ForeignKeyAction::SetDefault | ForeignKeyAction::SetNull
             )
         };
-        pairs(key, own, theirs) && !rewrites(key.on_delete) && !rewrites(key.on_update)
+        let keeps = pairs(key, own, theirs) || own.is_owned_by(&self.catalog, key);
+        keeps && !rewrites(key.on_delete) && !rewrites(key.on_update)
     }
 }
 
@@ -559,34 +565,14 @@ fn in_own_database(kind: RelationKind) -> Option<&'static Class> {
     }
 }
 
-/// The beginnings and endings of the system's functions that run SQL from text, read files or change the
-/// session. A default that calls one is not pure; `pg_depend` does not tell of them.
-fn runs_text(expression: &str) -> Option<String> {
-    let is_word = |c: char| c.is_alphanumeric() || c == '_';
-    let mut words = expression.split(|c| !is_word(c));
-    words
-        .find(|word| {
-            let word = word.to_ascii_lowercase();
-            ["_to_xml", "_to_xmlschema", "_to_xml_and_xmlschema"]
-                .iter()
-                .any(|ending| word.ends_with(ending))
-                || [
-                    "pg_read_",
-                    "pg_ls_",
-                    "lo_",
-                    "ts_stat",
-                    "ts_rewrite",
-                    "set_config",
-                ]
-                .iter()
-                .any(|beginning| word.starts_with(beginning))
-        })
-        .map(str::to_ascii_lowercase)
-}
-
 /// What of a relation would run on rows of all tenants while it is read. Its partitions and children are read
 /// with it; the policies of row security are those of the relation that is named.
-fn unseen(catalog: &Catalog, policy: &Policy, relation: &Relation, depth: usize) -> Option<Closed> {
+pub(super) fn unseen(
+    catalog: &Catalog,
+    policy: &Policy,
+    relation: &Relation,
+    depth: usize,
+) -> Option<Closed> {
     if depth == 0 && relation.row_security {
         return Some(Closed::RowSecurity);
     }
@@ -596,7 +582,8 @@ fn unseen(catalog: &Catalog, policy: &Policy, relation: &Relation, depth: usize)
         .is_some_and(|table| match table {
             TablePolicy::Scoped { trusted, .. } => *trusted,
             // Its rows are common to all, or nobody gets them.
-            TablePolicy::Denied | TablePolicy::Shared { .. } | TablePolicy::Via { .. } => true,
+            TablePolicy::Denied | TablePolicy::Shared { .. } => true,
+            TablePolicy::Via { .. } => false,
         });
     if relation.kind == RelationKind::ForeignTable && !trusted {
         return Some(Closed::Foreign);
@@ -613,7 +600,12 @@ fn unseen(catalog: &Catalog, policy: &Policy, relation: &Relation, depth: usize)
 /// A partition of a partition of ...: more levels than this are refused.
 pub(super) const PARENTS_MAX: usize = 16;
 
-fn classify(catalog: &Catalog, policy: &Policy, relation: &Relation, depth: usize) -> Class {
+pub(super) fn classify(
+    catalog: &Catalog,
+    policy: &Policy,
+    relation: &Relation,
+    depth: usize,
+) -> Class {
     match relation.kind {
         RelationKind::ForeignTable
         | RelationKind::MaterializedView
@@ -630,7 +622,12 @@ fn classify(catalog: &Catalog, policy: &Policy, relation: &Relation, depth: usiz
         Some(TablePolicy::Shared { writable }) => Class::Shared {
             writable: *writable && is_table(relation.kind),
         },
-        Some(TablePolicy::Via { .. }) => Class::Refused(Closed::Via),
+        Some(TablePolicy::Via {
+            column,
+            parent,
+            parent_column: key,
+            ..
+        }) => by_parent((catalog, policy), relation, (column, parent, key), depth),
         Some(TablePolicy::Scoped { column, .. }) => by_column(
             catalog,
             relation,
@@ -651,7 +648,9 @@ fn unlisted(catalog: &Catalog, policy: &Policy, relation: &Relation, depth: usiz
             return Class::Refused(Closed::Unclassified);
         };
         let class = match classify(catalog, policy, parent, depth + 1) {
-            Class::Scoped(scoped) => by_column(catalog, relation, &scoped.column),
+            Class::Scoped(scoped) => {
+                owned_so((catalog, policy), relation, &scoped.ownership, depth + 1)
+            }
             class @ (Class::Refused(_) | Class::Shared { .. }) => class,
         };
         match &inherited {

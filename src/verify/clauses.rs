@@ -80,7 +80,7 @@ impl Proof<'_> {
         let test = level
             .direct
             .iter()
-            .find(|test| test.alias == *alias && test.column == *column)
+            .find(|test| test.alias == *alias && test.tenant_column() == Some(column))
             .ok_or_else(wrong)?;
         let item = level
             .items

@@ -1,5 +1,7 @@
 //! Pairs of statements, as a client writes them and as they are sent, from `pairs.txt`.
 
+mod via;
+
 use std::fmt::Write;
 
 use super::{Claim, Pattern, verify};
@@ -27,6 +29,7 @@ fn classified() -> Classified {
                 .to_vec();
         }
     }
+    catalog.relations.extend(via::relations());
     let trigger = |name: &str, table: &str| TrustedTrigger {
         name: name.to_owned(),
         table: RelationName::new("public", table),
@@ -34,10 +37,13 @@ fn classified() -> Classified {
     let policy = Policy {
         tenant_column: "tenant_id".to_owned(),
         unlisted: Unlisted::ByColumn,
-        tables: [(
-            RelationName::new("public", "countries"),
-            TablePolicy::Shared { writable: false },
-        )]
+        tables: [
+            (
+                RelationName::new("public", "countries"),
+                TablePolicy::Shared { writable: false },
+            ),
+            via::policy(),
+        ]
         .into(),
         trusted_functions: [
             "public.fmt_money(numeric)",

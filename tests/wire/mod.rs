@@ -16,6 +16,7 @@ pub mod raw;
 mod sessions;
 mod settings;
 mod shared;
+mod via;
 
 use libtest_mimic::Trial;
 
@@ -31,6 +32,7 @@ pub fn trials() -> Vec<Trial> {
         drivers::trials(),
         faults::trials(),
         hatch::trials(),
+        via::trials(),
     ]
     .into_iter()
     .flatten()
