@@ -113,8 +113,8 @@ fn as_postgres(sqlstate: &'static str, message: String) -> Refusal {
 
 /// Escaped ones count: what an escape is does not matter then.
 fn too_many_wildcards(pattern: &[u8]) -> Option<Refusal> {
-    let wildcards = pattern.iter().filter(|byte| **byte == b'%').count();
-    (wildcards > WILDCARDS_MAX).then(|| {
+    let parts = pattern.split(|byte| *byte == b'%').count();
+    (parts > WILDCARDS_MAX + 1).then(|| {
         unsupported(&format!(
             "a pattern of LIKE with more than {WILDCARDS_MAX} %"
         ))

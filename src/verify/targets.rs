@@ -113,17 +113,15 @@ impl Proof<'_> {
             }
         }
         if let Some(row) = expanded_row(value) {
-            match reference(&row.fields).map(|row| scope::resolve(&self.levels, row)) {
-                Some(Ok(Found::Row(item))) => {
-                    walk.columns.extend(item.columns.iter().cloned());
-                    if item.extent == Extent::Open {
-                        walk.extent = Extent::Open;
-                    }
-                }
-                Some(_) | None => {
-                    self.content(value);
+            let found = reference(&row.fields).map(|row| scope::resolve(&self.levels, row));
+            if let Some(Ok(Found::Row(item))) = found {
+                walk.columns.extend(item.columns.iter().cloned());
+                if item.extent == Extent::Open {
                     walk.extent = Extent::Open;
                 }
+            } else {
+                self.content(value);
+                walk.extent = Extent::Open;
             }
             return Ok(());
         }
