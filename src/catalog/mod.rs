@@ -21,8 +21,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 pub use relation::{
-    Column, ForeignKey, ForeignKeyAction, Generated, Relation, RelationKind, RelationName, Trigger,
-    UniqueKey, View,
+    Column, ForeignKey, ForeignKeyAction, Generated, Relation, RelationKind, RelationName,
+    SYSTEM_COLUMNS, Trigger, UniqueKey, View,
 };
 pub use text::qualified_name;
 pub use types::{Oid, Type, TypeKind, oid};

@@ -65,6 +65,14 @@ pub mod oid {
     pub const INT4: Oid = 23;
     /// `text`
     pub const TEXT: Oid = 25;
+    /// `oid`
+    pub const OID: Oid = 26;
+    /// `tid`
+    pub const TID: Oid = 27;
+    /// `xid`
+    pub const XID: Oid = 28;
+    /// `cid`
+    pub const CID: Oid = 29;
     /// `float4`
     pub const FLOAT4: Oid = 700;
     /// `float8`

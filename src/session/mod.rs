@@ -169,6 +169,8 @@ pub struct Session {
     variables: Variables,
     /// What the client was told by `ParameterStatus`.
     reported: BTreeMap<String, String>,
+    /// How often a server connection was borrowed.
+    borrowings: u64,
     statements: HashMap<Bytes, Arc<ClientStatement>>,
     portals: HashMap<Bytes, Arc<Plan>>,
     /// The portal of the client's last message, if that was a Bind.
@@ -202,6 +204,7 @@ impl Session {
             own_values: Some(Arc::default()),
             variables,
             reported,
+            borrowings: 0,
             statements: HashMap::new(),
             portals: HashMap::new(),
             bound: None,
@@ -378,15 +381,17 @@ impl Session {
         };
         let mut tasks = Vec::new();
         let last = server.state.last_session;
-        if last.is_some_and(|last| last != self.identity.session) {
-            if self.runs_code_unseen() {
-                server.state.variables.clear();
-                tasks.push(Housekeeping::Reset);
-            } else {
-                // currval() and lastval() read what the last nextval() of the connection left.
-                tasks.push(Housekeeping::DiscardSequences);
-            }
+        let was_others = last.is_some_and(|last| last != self.identity.session);
+        if was_others && self.runs_code_unseen() {
+            server.state.variables.clear();
+            tasks.push(Housekeeping::Reset);
+        } else if last.is_some() && (was_others || server.state.last_borrowing != self.borrowings) {
+            // currval() and lastval() read what the last nextval() of the connection left: it was another
+            // client's, or this one has taken values elsewhere since.
+            tasks.push(Housekeeping::DiscardSequences);
         }
+        self.borrowings += 1;
+        server.state.last_borrowing = self.borrowings;
         let variables = self.server_variables();
         if let Some(task) = variables.task(&server.state.variables) {
             tasks.push(task);

@@ -512,8 +512,7 @@ impl Classified {
     }
 
     /// Whether a foreign key pairs the tenant columns of both sides, and its actions leave the
-    /// referring one alone. SET NULL and SET DEFAULT act on it (unless limited to columns, which
-    /// the catalog does not tell yet), so they never do.
+    /// referring one alone: SET NULL and SET DEFAULT do, where they are limited to other columns.
     fn keeps_tenant(&self, referring: &Relation, key: &crate::catalog::ForeignKey) -> bool {
         let Class::Scoped(own) = self.class_of_tables(referring) else {
             return false;
@@ -527,13 +526,15 @@ impl Classified {
         let Class::Scoped(theirs) = self.class_of_tables(parent) else {
             return false;
         };
-        let rewrites = |action| {
+        let sets = |action| {
             matches!(
                 action,
                 ForeignKeyAction::SetDefault | ForeignKeyAction::SetNull
             )
         };
-        pairs(key, own, theirs) && !rewrites(key.on_delete) && !rewrites(key.on_update)
+        let keeps_on_delete = !sets(key.on_delete)
+            || (!key.on_delete_sets.is_empty() && !key.on_delete_sets.contains(&own.column));
+        pairs(key, own, theirs) && keeps_on_delete && !sets(key.on_update)
     }
 }
 

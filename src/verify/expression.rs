@@ -14,7 +14,7 @@ use super::proof::{
     unchanged, unsupported,
 };
 use super::scope::{self, Found, Output, Reference, Tenancy};
-use super::sequence::{is_next_value, is_serial_sequence};
+use super::sequence::{is_serial_sequence, of_a_sequence};
 use super::setting::{current_setting, is_current_setting};
 use super::silent::location;
 use super::{bare, identity, reading};
@@ -224,14 +224,14 @@ impl Proof<'_> {
     }
 
     fn function_call(&mut self, original: &pg::FuncCall, rewritten: &pg::FuncCall) -> Checked {
-        if is_next_value(&original.funcname) {
-            return self.next_value((original, rewritten));
+        if let Some(function) = of_a_sequence(&original.funcname) {
+            return self.sequence_call(function, (original, rewritten));
         }
         if is_current_setting(&original.funcname) {
             return current_setting((original, rewritten));
         }
         if is_serial_sequence(&original.funcname) {
-            return self.serial_sequence((original, rewritten));
+            return self.serial_sequence((original, rewritten)).map(|_table| ());
         }
         both!(FuncCall, original, rewritten, {
             funcname, args, agg_order, agg_filter, over, agg_within_group, agg_star, agg_distinct,

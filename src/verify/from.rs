@@ -8,7 +8,9 @@ use super::mask::Shown;
 use super::proof::{
     Checked, Pair, Proof, anywhere, both, differs, equal, path, position, refuse, unsupported,
 };
-use super::scope::{Exposed, Extent, Item, Locks, Output, Tenancy, Test, silent_column};
+use super::scope::{
+    Exposed, Extent, Item, Locks, Output, SystemColumns, Tenancy, Test, silent_column,
+};
 use super::select::rename;
 use super::types::{self, Column, Columns, Origin, Size, Value};
 use crate::catalog::{self, Relation, Resolved, oid};
@@ -132,6 +134,7 @@ impl<'a> Proof<'a> {
             (Class::Shared { writable }, NodeEnum::RangeVar(sent)) => {
                 qualified(original, sent, table.relation)?;
                 let mut item = self.item(original, table.relation, Tenancy::Free);
+                item.system = SystemColumns::of_table(Tenancy::Free);
                 if !writable {
                     item.locks = Locks::Shared;
                 }
@@ -293,6 +296,7 @@ impl<'a> Proof<'a> {
         let test = direct_test(alias, table.relation, scoped, original.location);
         let mut item = self.item(original, table.relation, Tenancy::Scoped);
         item.hidden = self.hidden(scoped);
+        item.system = SystemColumns::of_table(Tenancy::Scoped);
         let level = self.level()?;
         level.direct.push(test.clone());
         level.tests.push(test);
@@ -349,6 +353,7 @@ impl<'a> Proof<'a> {
             tenancy,
             locks: Locks::Own,
             sent: None,
+            system: SystemColumns::Unknown,
         }
     }
 
@@ -469,6 +474,7 @@ fn from_output(
         tenancy: output.tenancy,
         locks: output.locks,
         sent: None,
+        system: SystemColumns::Absent,
     };
     (item, loud)
 }

@@ -24,7 +24,7 @@
 //! | the tenant column of an INSERT | `write::insert_columns`, `select::rows`, `targets::targets`, `merge::inserted` |
 //! | the tenant column of a conflict target | `conflict::inference` |
 //! | the value for the tenant column under a scope, checked | `owner::checked_owner` |
-//! | the sequence of `nextval`, qualified | `sequence::next_value` |
+//! | the sequence of `nextval` and `currval`, qualified | `sequence::sequence_call` |
 //! | `set_config` and `current_setting`, qualified | `setting::sets`, `setting::current_setting` |
 //! | a function called on a row in column notation, as a call | `row::column_notation` |
 //! | `*` of a table's row type, expanded | `row_type::expanded_row_type` |

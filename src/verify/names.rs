@@ -243,8 +243,7 @@ impl Proof<'_> {
         let reads_catalog = found.name.starts_with("reg")
             || found.name.starts_with("pg_")
             || matches!(found.name.as_str(), "aclitem" | "gtsvector" | "refcursor")
-            // age() would count everybody's transactions.
-            || matches!(found.name.as_str(), "cid" | "txid_snapshot" | "xid" | "xid8");
+            || matches!(found.name.as_str(), "cid" | "txid_snapshot" | "xid8");
         if !self.classified().trusts_type(found) {
             return false;
         }

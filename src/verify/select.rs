@@ -8,7 +8,7 @@ use super::names;
 use super::owner::Owner;
 use super::proof::{Checked, Pair, Proof, absent, both, column_path, differs, empty, equal, path};
 use super::reading;
-use super::scope::{Extent, Item, Level, Locks, Output, Rows, Tenancy, Test};
+use super::scope::{Extent, Item, Level, Locks, Output, Rows, SystemColumns, Tenancy, Test};
 use super::silent::Clause;
 use super::types::{self, Column};
 use super::with::settled;
@@ -138,6 +138,7 @@ impl Proof<'_> {
             tenancy: output.tenancy,
             locks: output.locks,
             sent: None,
+            system: SystemColumns::Absent,
         });
         self.levels.push(level);
         self.sort(sort_clause, Keys::Inputs)?;
@@ -206,6 +207,7 @@ impl Proof<'_> {
             tenancy: Tenancy::Free,
             locks: Locks::Own,
             sent: None,
+            system: SystemColumns::Absent,
         });
         self.sort(sort_clause, Keys::Inputs)?;
         equal(limit_option, "LIMIT")?;

@@ -6,7 +6,9 @@ use pg_query::{Node, NodeEnum};
 use super::from::strings;
 use super::names;
 use super::proof::{Checked, Pair, Proof, both, differs, equal, path, unsupported};
-use super::scope::{Exposed, Extent, Item, Locks, Tenancy, opaque_column, silent_column};
+use super::scope::{
+    Exposed, Extent, Item, Locks, SystemColumns, Tenancy, opaque_column, silent_column,
+};
 use super::select::rename;
 use super::types::{self, Column, Value};
 
@@ -68,6 +70,7 @@ impl Proof<'_> {
             tenancy: Tenancy::Free,
             locks: Locks::Own,
             sent: None,
+            system: SystemColumns::Absent,
         };
         Ok(self.level()?.add(item))
     }

@@ -6,7 +6,7 @@
 use super::fence::{is_cte, replace_table};
 use super::name::Scope;
 use super::{Presence, Rewriter, Rewritten, composed, identifier, implicit_alias, qualified};
-use crate::catalog::Relation;
+use crate::catalog::{Relation, SYSTEM_COLUMNS};
 use crate::sql;
 use crate::sql::ast::{
     BinaryOperator, Expr, GroupByExpr, Join, JoinConstraint, JoinOperator, ObjectName, SelectItem,
@@ -181,7 +181,7 @@ impl<'a> Rewriter<'a> {
         let on_row = |used: &String| self.row_function(used, relation).is_some();
         let is_visible = |used: &String| {
             (relation.column(used).is_some() && *used != scoped.column)
-                || used == "tableoid"
+                || SYSTEM_COLUMNS.contains(&used.as_str())
                 || on_row(used)
         };
         let shows_nothing_else = match self.classified.tenant_column() {
