@@ -14,6 +14,7 @@ use super::outgoing::{ParseText, text_to_prepare};
 use super::preparing::{note_settings, prepare};
 use super::record::Refused;
 use super::statements::ClientStatement;
+use super::too_long::Dropped;
 use super::{Attached, Clearing, Condition, Ending, Session, Stage};
 use crate::catalog::Oid;
 use crate::isolate::refusal::Refusal;
@@ -56,13 +57,19 @@ impl Session {
                     Taken::Waiting => return Ok(()),
                     Taken::Nothing => {}
                 }
-                let Some(frame) = client_frame(input, Phase::Conversation)? else {
-                    return Ok(());
-                };
-                let Some(frame) = self.in_copy(frame) else {
-                    continue;
-                };
-                FrontendMessage::read(&frame)?
+                match self.drop_too_long(input)? {
+                    Dropped::All(message) => message,
+                    Dropped::Some => return Ok(()),
+                    Dropped::Nothing => {
+                        let Some(frame) = client_frame(input, Phase::Conversation)? else {
+                            return Ok(());
+                        };
+                        let Some(frame) = self.in_copy(frame) else {
+                            continue;
+                        };
+                        FrontendMessage::read(&frame)?
+                    }
+                }
             };
             match self.step(message) {
                 Step::Done => self.flush_local(),
@@ -95,7 +102,8 @@ impl Session {
             | FrontendMessage::Flush
             | FrontendMessage::FunctionCall
             | FrontendMessage::Parse { .. }
-            | FrontendMessage::Query(_) => {}
+            | FrontendMessage::Query(_)
+            | FrontendMessage::TooLong { .. } => {}
         }
         if self.waits_for_clearing(&message) {
             return Step::Wait(message);
@@ -158,7 +166,8 @@ impl Session {
             | FrontendMessage::Flush
             | FrontendMessage::FunctionCall
             | FrontendMessage::Sync
-            | FrontendMessage::Terminate => false,
+            | FrontendMessage::Terminate
+            | FrontendMessage::TooLong { .. } => false,
         }
     }
 
@@ -188,7 +197,8 @@ impl Session {
             | FrontendMessage::Flush
             | FrontendMessage::FunctionCall
             | FrontendMessage::Sync
-            | FrontendMessage::Terminate => Ok(()),
+            | FrontendMessage::Terminate
+            | FrontendMessage::TooLong { .. } => Ok(()),
         }
     }
 
@@ -240,6 +250,10 @@ impl Session {
             } => self.parse(statement, sql, declared_types),
             FrontendMessage::Query(sql) => self.query(sql),
             FrontendMessage::Copy | FrontendMessage::Sync | FrontendMessage::Terminate => Ok(()),
+            FrontendMessage::TooLong { limit, .. } => Err(ErrorReport::error(
+                "54000",
+                format!("a message of more than {limit} bytes is not supported"),
+            )),
         }
     }
 
@@ -264,7 +278,9 @@ impl Session {
     pub(super) fn answer_error(&mut self, message: &FrontendMessage, error: Bytes) {
         let simple = matches!(
             message,
-            FrontendMessage::Query(_) | FrontendMessage::FunctionCall
+            FrontendMessage::Query(_)
+                | FrontendMessage::FunctionCall
+                | FrontendMessage::TooLong { simple: true, .. }
         );
         match (&mut self.server, simple) {
             (Some(server), true) => {
@@ -615,7 +631,8 @@ fn needs_server(message: &FrontendMessage) -> bool {
         | FrontendMessage::Flush
         | FrontendMessage::FunctionCall
         | FrontendMessage::Sync
-        | FrontendMessage::Terminate => false,
+        | FrontendMessage::Terminate
+        | FrontendMessage::TooLong { .. } => false,
     }
 }
 

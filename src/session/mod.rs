@@ -40,6 +40,7 @@ mod server_state;
 mod statements;
 #[cfg(test)]
 mod tests;
+mod too_long;
 mod variables;
 
 use std::borrow::Cow;
@@ -70,6 +71,7 @@ use cursors::HeldCursors;
 use expected::ExpectedReplies;
 use hatch::{Hatch, READ_ONLY};
 use statements::ClientStatement;
+use too_long::Dropping;
 
 /// How much may wait to be written before nothing more is read for it.
 const HIGH_WATER_BYTES: usize = 128 * 1024;
@@ -178,6 +180,8 @@ pub struct Session {
     server: Option<Attached>,
     /// What is still to come of a `CopyData` message.
     copy_data_bytes: usize,
+    /// The message that is being dropped.
+    dropping: Option<Dropping>,
     /// A message that waits: for a server connection, or for replies to earlier ones.
     held: Option<FrontendMessage>,
     /// After an error in the extended protocol everything up to Sync is dropped.
@@ -210,6 +214,7 @@ impl Session {
             bound: None,
             server: None,
             copy_data_bytes: 0,
+            dropping: None,
             held: None,
             skipping: false,
             to_client: ToClient::default(),
@@ -286,7 +291,8 @@ impl Session {
                 | FrontendMessage::Flush
                 | FrontendMessage::FunctionCall
                 | FrontendMessage::Sync
-                | FrontendMessage::Terminate,
+                | FrontendMessage::Terminate
+                | FrontendMessage::TooLong { .. },
             )
             | None => false,
         };

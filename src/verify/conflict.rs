@@ -79,6 +79,7 @@ impl Proof<'_> {
             locks: Locks::Own,
             sent,
             system: SystemColumns::Unknown,
+            key: None,
         });
         // An unqualified name is a column of the target only.
         if let Some(item) = level.items.last_mut() {

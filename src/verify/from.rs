@@ -13,7 +13,7 @@ use super::scope::{
 };
 use super::select::rename;
 use super::types::{self, Column, Columns, Origin, Size, Value};
-use crate::catalog::{self, Relation, Resolved, oid};
+use crate::catalog::{self, Relation, RelationKind, Resolved, oid};
 use crate::isolate::refusal::Reason;
 use crate::isolate::remedy::MaskedColumn;
 use crate::tenant::{Class, Scoped, TenantColumn, Verb};
@@ -125,6 +125,7 @@ impl<'a> Proof<'a> {
                         value.origin = Origin::Masked;
                     }
                 }
+                item.key = self.key_of_fence(original, table.relation, scoped, &item);
                 Ok(self.level()?.add(item))
             }
             (Class::Scoped(scoped), NodeEnum::RangeVar(sent)) => {
@@ -354,7 +355,36 @@ impl<'a> Proof<'a> {
             locks: Locks::Own,
             sent: None,
             system: SystemColumns::Unknown,
+            key: None,
         }
+    }
+
+    /// The columns that tell the rows of a fence apart, by the names that it shows: those of the primary key,
+    /// of which one tenant's rows share the tenant column. Children have rows of their own, and definitions
+    /// show what they like.
+    fn key_of_fence(
+        &self,
+        named: &pg::RangeVar,
+        relation: &'a Relation,
+        scoped: &Scoped,
+        item: &Item,
+    ) -> Option<Vec<String>> {
+        let is_hidden = self.classified().tenant_column() == TenantColumn::Hidden;
+        let mut children = self.catalog().children(&relation.name);
+        let is_whole = relation.kind == RelationKind::PartitionedTable
+            || !named.inh
+            || children.next().is_none();
+        let key = relation.primary_key().filter(|key| {
+            !key.partial_or_expression && !key.exclusion && is_hidden && is_whole && self.views == 0
+        })?;
+        let visible = self.columns_of(relation);
+        let own = key.columns.iter().filter(|name| **name != scoped.column);
+        let shown = own.map(|name| {
+            let at = visible.iter().position(|column| column.name == *name)?;
+            item.columns.get(at).map(|column| column.name.clone())
+        });
+        let key: Vec<String> = shown.collect::<Option<_>>()?;
+        (!key.is_empty()).then_some(key)
     }
 
     /// A column that a mask could hide.
@@ -475,6 +505,7 @@ fn from_output(
         locks: output.locks,
         sent: None,
         system: SystemColumns::Absent,
+        key: None,
     };
     (item, loud)
 }

@@ -98,6 +98,7 @@ impl Proof<'_> {
             locks: Locks::Own,
             sent: None,
             system: SystemColumns::Absent,
+            key: None,
         });
         Ok(())
     }
@@ -124,6 +125,7 @@ impl Proof<'_> {
             locks: level.locks,
             sent: None,
             system: SystemColumns::Absent,
+            key: None,
         };
         Ok(level.add(item))
     }
@@ -183,6 +185,7 @@ impl Proof<'_> {
             locks: Locks::Own,
             sent: None,
             system: SystemColumns::Absent,
+            key: None,
         });
         for side in [&mut left, &mut right] {
             side.columns.retain(|column| !names.contains(&column.name));

@@ -20,7 +20,7 @@
 //! | a conjunct of a condition in a shield | `shield::shielded` |
 //! | a column of a fence in a mask | `mask::shown` |
 //! | `*` of a table that is not fenced, expanded | `targets::star` |
-//! | the tenant column at the end of GROUP BY | `clauses::added_grouping` |
+//! | the tenant column, or one that a fence's key determines, at the end of GROUP BY | `clauses::added_grouping` |
 //! | the tenant column of an INSERT | `write::insert_columns`, `select::rows`, `targets::targets`, `merge::inserted` |
 //! | the tenant column of a conflict target | `conflict::inference` |
 //! | the value for the tenant column under a scope, checked | `owner::checked_owner` |

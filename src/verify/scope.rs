@@ -80,6 +80,8 @@ pub(super) struct Item {
     pub(super) sent: Option<Sent>,
     /// The columns that it has beside its own.
     pub(super) system: SystemColumns,
+    /// The columns that tell its rows apart, if it is a table in a fence with a primary key.
+    pub(super) key: Option<Vec<String>>,
 }
 
 /// The system columns of a range entry.

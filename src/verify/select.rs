@@ -139,6 +139,7 @@ impl Proof<'_> {
             locks: output.locks,
             sent: None,
             system: SystemColumns::Absent,
+            key: None,
         });
         self.levels.push(level);
         self.sort(sort_clause, Keys::Inputs)?;
@@ -208,6 +209,7 @@ impl Proof<'_> {
             locks: Locks::Own,
             sent: None,
             system: SystemColumns::Absent,
+            key: None,
         });
         self.sort(sort_clause, Keys::Inputs)?;
         equal(limit_option, "LIMIT")?;

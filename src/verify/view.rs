@@ -177,6 +177,7 @@ impl<'a> Proof<'a> {
             locks: output.locks,
             sent: None,
             system: SystemColumns::Absent,
+            key: None,
         };
         Ok((item, loud))
     }

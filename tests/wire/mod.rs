@@ -8,6 +8,7 @@ mod commands;
 mod copy;
 mod drivers;
 mod faults;
+mod gaps;
 mod gate;
 mod hatch;
 mod messages;
@@ -30,6 +31,7 @@ pub fn trials() -> Vec<Trial> {
         copy::trials(),
         drivers::trials(),
         faults::trials(),
+        gaps::trials(),
         hatch::trials(),
     ]
     .into_iter()

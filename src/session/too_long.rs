@@ -1,0 +1,65 @@
+//! Messages that are longer than is held at once. They are read to their end, so that the conversation can
+//! go on, and refused in their turn.
+
+use bytes::{Buf, BytesMut};
+
+use super::Session;
+use super::copying::Gate;
+use crate::protocol::Violation;
+use crate::protocol::frame::{HEADER_BYTES, header, too_long};
+use crate::protocol::frontend::FrontendMessage;
+
+/// A message that is being dropped.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Dropping {
+    /// How much of it is still to come.
+    pub(super) bytes: usize,
+    tag: u8,
+    limit: usize,
+}
+
+/// What was found at the beginning of the client's bytes.
+pub(super) enum Dropped {
+    /// The whole of such a message: this stands for it.
+    All(FrontendMessage),
+    /// No such message.
+    Nothing,
+    /// A part of one.
+    Some,
+}
+
+impl Session {
+    /// Drops what has come of a message that is too long.
+    pub(super) fn drop_too_long(&mut self, input: &mut BytesMut) -> Result<Dropped, Violation> {
+        let mut dropping = match self.dropping.take() {
+            Some(dropping) => dropping,
+            None => {
+                let found = header(input)?.and_then(|header| Some((header, too_long(header)?)));
+                let Some((header, limit)) = found else {
+                    return Ok(Dropped::Nothing);
+                };
+                if self.gate() == Gate::Rows {
+                    self.out_of_step(header.tag);
+                    return Ok(Dropped::Some);
+                }
+                input.advance(HEADER_BYTES);
+                Dropping {
+                    bytes: header.body_bytes,
+                    tag: header.tag,
+                    limit,
+                }
+            }
+        };
+        let step = dropping.bytes.min(input.len());
+        input.advance(step);
+        dropping.bytes -= step;
+        if dropping.bytes > 0 {
+            self.dropping = Some(dropping);
+            return Ok(Dropped::Some);
+        }
+        Ok(Dropped::All(FrontendMessage::TooLong {
+            simple: matches!(dropping.tag, b'Q' | b'F'),
+            limit: dropping.limit,
+        }))
+    }
+}
