@@ -1,7 +1,9 @@
 //! The command line as a script meets it: what is written where, and the exit code.
 
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use libtest_mimic::Trial;
 use serde_json::Value;
@@ -49,6 +51,10 @@ pub fn trials() -> Vec<Trial> {
         trial(
             "cli::rewrite_points_at_what_it_refuses",
             rewrite_points_at_what_it_refuses,
+        ),
+        trial(
+            "cli::a_changed_audit_log_is_told_and_not_begun",
+            a_changed_audit_log_is_told_and_not_begun,
         ),
     ]
 }
@@ -312,6 +318,76 @@ fn a_catalog_can_be_read_back() {
 }
 
 /// What the tenant `acme` with the key 7 would send, without a server.
+/// The proxy's own process, ended with the trial.
+struct Serving(Child);
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+fn a_changed_audit_log_is_told_and_not_begun() {
+    let folder = directory("postgres", port());
+    let main = folder.path().join("tenantry.toml");
+    let listen = format!("127.0.0.1:{}", free_port());
+    let text = std::fs::read_to_string(&main)
+        .unwrap()
+        .replace("127.0.0.1:1\"", &format!("{listen}\""));
+    let with_log = |file: &str| {
+        std::fs::write(&main, format!("{text}[audit]\nfile = \"{file}\"\n")).unwrap();
+    };
+    with_log("audit/old.jsonl");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_tenantry"))
+        .args(["serve", "--config", path(folder.path())])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let serving = Serving(child);
+    let hang_up = || {
+        let id = serving.0.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args(["-HUP", &id])
+                .status()
+                .unwrap()
+                .success()
+        );
+    };
+    let mut told = |of: &str| {
+        lines
+            .by_ref()
+            .map(Result::unwrap)
+            .find(|line| line.contains(of))
+            .unwrap()
+    };
+    told(&listen);
+    with_log("audit/new.jsonl");
+    hang_up();
+    let warned = told("[audit]");
+    assert!(warned.contains(" WARN "), "{warned}");
+    assert!(warned.contains("until the next start"), "{warned}");
+    // What comes next is still written in the old one.
+    std::fs::remove_file(folder.path().join("grants/inc-2.toml")).unwrap();
+    hang_up();
+    let old = folder.path().join("audit/old.jsonl");
+    let is_told = || {
+        std::fs::read_to_string(&old)
+            .unwrap()
+            .contains("inc-2.toml")
+    };
+    for _ in 0..200 {
+        if is_told() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(is_told());
+    assert!(!folder.path().join("audit/new.jsonl").exists());
+}
+
 fn rewrite(options: &[&str], sql: &str) -> Ran {
     let folder = directory("shared", free_port());
     let catalog = crate::support::case_file("catalog.json");

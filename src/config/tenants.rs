@@ -209,22 +209,8 @@ fn limits(mut table: Table<'_>) -> LimitsDraft {
         idle_in_transaction_timeout: time("idle_in_transaction_timeout"),
         result_rows,
     };
-    for (key, limit, what) in [
-        (
-            "active_transactions",
-            active_transactions,
-            "a limit of transactions",
-        ),
-        (
-            "pinned_connections",
-            pinned_connections,
-            "pinning; what needs it is refused",
-        ),
-        ("result_rows", result_rows, "a limit of rows"),
-    ] {
-        if limit.is_some_and(|limit| limit > 0) {
-            table.no_effect(key, what);
-        }
+    if result_rows.is_some_and(|limit| limit > 0) {
+        table.no_effect("result_rows", "a limit of rows");
     }
     table.finish();
     limits

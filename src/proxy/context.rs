@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use quick_cache::sync::Cache;
+use tokio::sync::Semaphore;
 
 use super::hatch::admin_rules;
 use crate::audit::{AuditSettings, AuditSink, wall_clock};
 use crate::config::{Audit, Upstream};
 use crate::net::scram::Verifiers;
 use crate::registry::{Registry, Snapshot};
-use crate::session::{AdminRules, Admission, Numbers, Rules};
+use crate::session::{AdminRules, Admission, Numbers, Pins, Rules};
 use crate::tenant::{Classified, TenantId};
 use crate::upstream::{Cancels, IntrospectError, Pools, introspect};
 use crate::verify::Reach;
@@ -46,6 +47,10 @@ pub(super) struct Context {
     databases: Mutex<Databases>,
     admissions: Mutex<Admissions>,
     connections: Mutex<HashMap<TenantId, u32>>,
+    /// For tenants with such a limit: the limit, and leave to use a server connection.
+    turns: Mutex<HashMap<TenantId, (u32, Arc<Semaphore>)>>,
+    /// The same for keeping one.
+    pins: Mutex<HashMap<TenantId, Arc<Pins>>>,
 }
 
 impl Context {
@@ -63,6 +68,8 @@ impl Context {
             greetings: Cache::new(GREETINGS_MAX),
             admissions: Mutex::default(),
             connections: Mutex::default(),
+            turns: Mutex::default(),
+            pins: Mutex::default(),
         }
     }
 
@@ -116,6 +123,30 @@ impl Context {
         let entry = (snapshot.version(), Arc::clone(&classified));
         self.databases.lock().insert(place, entry);
         Ok(classified)
+    }
+
+    /// The queue of a tenant that may use so many server connections at once. Who holds one when the limit
+    /// changes is counted under the old one until it is given back.
+    pub(super) fn turns(&self, tenant: &TenantId, limit: u32) -> Arc<Semaphore> {
+        let mut turns = self.turns.lock();
+        if let Some((known, queue)) = turns.get(tenant)
+            && *known == limit
+        {
+            return Arc::clone(queue);
+        }
+        let permits = usize::try_from(limit).unwrap_or(Semaphore::MAX_PERMITS);
+        let queue = Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)));
+        turns.insert(tenant.clone(), (limit, Arc::clone(&queue)));
+        queue
+    }
+
+    /// What counts the server connections that sessions of a tenant keep, if it may not keep more than so many.
+    pub(super) fn pins(&self, tenant: &TenantId, limit: u32) -> Arc<Pins> {
+        let mut pins = self.pins.lock();
+        let known = pins.get(tenant).filter(|known| known.limit() == limit);
+        let found = known.map_or_else(|| Pins::new(limit), Arc::clone);
+        pins.insert(tenant.clone(), Arc::clone(&found));
+        found
     }
 
     /// Counts a client of a tenant, if there may be one more.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 use super::collect::{CollectError, Collector};
@@ -69,6 +69,17 @@ impl Route {
             .pool(&self.target, users, settings, self.connections_max)
     }
 
+    /// The tenant's own queue for server connections, if it may not use all there are.
+    fn turns(&self, context: &Context) -> Option<Arc<Semaphore>> {
+        let Actor::Tenant(tenant) = &self.actor else {
+            return None;
+        };
+        let snapshot = context.registry.snapshot();
+        let limits = snapshot.config().tenants.get(tenant)?.limits;
+        let limit = limits.active_transactions?;
+        Some(context.turns(tenant, limit))
+    }
+
     /// What a client that begins with these variables is told by `ParameterStatus`: what a server says
     /// that has them. Asked once for each combination.
     pub(super) async fn greeting(
@@ -110,7 +121,9 @@ fn unavailable(
     report: impl Fn(&'static str, String) -> ErrorReport,
 ) -> ErrorReport {
     let sqlstate = match error {
-        AcquireError::WaitTimeout | AcquireError::Connect(ConnectError::NoneLeft) => "53300",
+        AcquireError::Connect(ConnectError::NoneLeft)
+        | AcquireError::TenantBusy
+        | AcquireError::WaitTimeout => "53300",
         AcquireError::Connect(ConnectError::Refused { sqlstate, .. }) if sqlstate == "57P03" => {
             "57P03"
         }
@@ -154,6 +167,7 @@ pub(super) async fn converse(mut conversation: Conversation) -> u64 {
         refused: 0,
         overdue: None,
         looked: Looked::NotYet,
+        asked: None,
         witness: witness(&conversation),
         conversation,
     };
@@ -237,10 +251,12 @@ struct Running {
     /// When a server must have answered that was asked to cancel.
     overdue: Option<Instant>,
     looked: Looked,
+    /// How many cancel requests came before the statement that is being served.
+    asked: Option<u64>,
 }
 
 /// A server that has not answered this long after it was asked to cancel is given up.
-const CANCELLED_WITHIN: Duration = Duration::from_secs(5);
+pub(super) const CANCELLED_WITHIN: Duration = Duration::from_secs(5);
 
 /// Returns at this moment, if there is one.
 async fn at(moment: Option<Instant>) {
@@ -350,14 +366,17 @@ impl Running {
         } = &mut self.conversation;
         if session.take_cancel() {
             self.overdue = Some(Instant::now() + CANCELLED_WITHIN);
-            let key = &registration.key;
-            context.cancels.cancel(key.process, &key.secret).await;
+            // It may have to wait for what the session itself has begun.
+            let (context, key) = (Arc::clone(context), registration.key.clone());
+            tokio::spawn(async move { context.cancels.cancel(key.process, &key.secret).await });
         }
         let Some(witness) = &mut self.witness else {
             return Client::There;
         };
+        let requests = registration.idle_requests();
         witness.tell(session).await;
         if let Some(intent) = session.intent() {
+            self.asked = Some(requests);
             let recorded = witness.record(intent).await;
             session.recorded(recorded);
         }
@@ -373,17 +392,21 @@ impl Running {
             return Client::There;
         };
         // What the session's own server connection does is nothing that could be cancelled.
-        self.conversation.registration.rests();
-        let client = Box::pin(self.ask_each(&upstream, &request)).await;
+        let registration = &self.conversation.registration;
+        registration.rests();
+        let asked = self.asked.take();
+        let asked = asked.unwrap_or_else(|| registration.idle_requests());
+        let client = Box::pin(self.ask_each(&upstream, (&request, asked))).await;
         if let Some(borrowed) = &mut self.borrowed {
             self.conversation.registration.works(borrowed.server());
         }
         client
     }
 
-    async fn ask_each(&mut self, upstream: &str, request: &FanOut) -> Client {
+    async fn ask_each(&mut self, upstream: &str, (request, asked): (&FanOut, u64)) -> Client {
         let conversation = &mut self.conversation;
-        let prepared = prepare_fan(conversation, &mut self.version, (upstream, request)).await;
+        let wanted = (request, asked);
+        let prepared = prepare_fan(conversation, &mut self.version, (upstream, wanted)).await;
         let session = &mut conversation.session;
         let fan = match prepared {
             Preparation::Ready(fan, mut skipped) => {
@@ -396,27 +419,23 @@ impl Running {
                 return Client::There;
             }
         };
-        let registrations = fan.registrations();
-        let verdict = Box::pin(self.run_fan(fan, request)).await;
-        if let Verdict::Finished(finished) = verdict {
-            let Finished { rows, result } = *finished;
-            self.conversation.session.fanned_out(rows, result);
-            return Client::There;
-        }
-        for registration in registrations {
-            registration.cancel_and_rest().await;
-        }
+        let verdict = Box::pin(self.run_fan(fan, wanted)).await;
         match verdict {
+            Verdict::Finished(finished) => {
+                let Finished { rows, result } = *finished;
+                self.conversation.session.fanned_out(rows, result);
+                Client::There
+            }
             Verdict::Stopped(report) => {
                 self.conversation.session.fanned_out(0, Err(report));
                 Client::There
             }
-            Verdict::Finished(_) | Verdict::Gone => Client::Gone,
+            Verdict::Gone => Client::Gone,
         }
     }
 
     /// Runs the parts; the rows go to the client, or into a table of the session's own server connection.
-    async fn run_fan(&mut self, fan: Fan, request: &FanOut) -> Verdict {
+    async fn run_fan(&mut self, fan: Fan, (request, asked): (&FanOut, u64)) -> Verdict {
         let into = match request.ask {
             Ask::Describe(_) => None,
             Ask::Run(_) => request.into.as_deref(),
@@ -429,7 +448,8 @@ impl Running {
             (_, _, _) => Sink::Client,
         };
         let conversation = &mut self.conversation;
-        let verdict = watch_fan(conversation, &mut self.version, fan, (request, &mut sink)).await;
+        let watched = (request, asked, &mut sink);
+        let verdict = watch_fan(conversation, &mut self.version, fan, watched).await;
         let Sink::Table(collector) = sink else {
             return verdict;
         };
@@ -484,12 +504,15 @@ impl Running {
     async fn borrow(&mut self) -> Client {
         let conversation = &mut self.conversation;
         let pool = conversation.route.pool(&conversation.context);
+        let turns = conversation.route.turns(&conversation.context);
+        let asked = self.asked.take();
+        let asked = asked.unwrap_or_else(|| conversation.registration.idle_requests());
         for _ in 0..EXCHANGES_MAX {
             let acquired = tokio::select! {
                 biased;
-                acquired = pool.acquire() => acquired,
+                acquired = pool.acquire_within(turns.clone()) => acquired,
                 () = leaves(&mut conversation.client) => return Client::Gone,
-                () = conversation.registration.is_cancelled_in_queue() => {
+                () = conversation.registration.is_cancelled_since(asked) => {
                     conversation.session.no_server(&ErrorReport::error(
                         "57014",
                         "canceling statement due to user request",
@@ -633,6 +656,13 @@ pub(super) fn follow(
         }
         Actor::Tenant(tenant) => tenant,
     };
+    let limits = snapshot
+        .config()
+        .tenants
+        .get(tenant)
+        .map(|found| found.limits);
+    let kept_max = limits.and_then(|limits| limits.pinned_connections);
+    session.set_pins(kept_max.map(|limit| context.pins(tenant, limit)));
     match rules(&snapshot, tenant, route) {
         Some(rules) => {
             let admission = context.admission(&route.target.upstream, &rules);

@@ -6,7 +6,7 @@
 //! 1. Each part is admitted under the scope of its own tenant, and no server sees a statement before all
 //!    parts are admitted, and all results have the same columns.
 //! 2. A part is a transaction of its own. What of a write was done where is told, whatever happens.
-//! 3. What is cancelled is cancelled on every server.
+//! 3. What is cancelled, and what nobody waits for any more, is cancelled on every server until it has ended.
 //!
 //! # Not here
 //! What a part is sent and answers: `part`. Whether it may be run at all: [`crate::session`].
@@ -18,10 +18,12 @@ use bytes::{BufMut, BytesMut};
 use futures_util::StreamExt;
 use futures_util::stream;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::context::Context;
 use super::converse::main_database;
 use super::part::{Answer, Part, PartError, Whose, too_many};
+use super::stop::{Stop, until_ended};
 use crate::admitted::Admitted;
 use crate::config::{Isolation, Upstream};
 use crate::isolate::{Isolated, Kind};
@@ -50,6 +52,9 @@ pub(super) struct Fan {
     request: FanOut,
     parts: Vec<Part>,
     is_write: bool,
+    stop: Stop,
+    /// When servers that do not answer are left, once the parts must end.
+    give_up: Option<Instant>,
 }
 
 impl Fan {
@@ -63,8 +68,9 @@ impl Fan {
         let mut parts = Vec::new();
         let mut skipped = BytesMut::new();
         let mut is_write = false;
+        let stop = Stop::new();
         for (tenant, place) in places(&snapshot, upstream, request) {
-            match part(context, request, (&tenant, place)).await {
+            match part(context, (request, &stop), (&tenant, place)).await {
                 Ok((part, verbs)) => {
                     is_write |= verbs.iter().any(|verb| *verb != Verb::Select);
                     parts.push(part);
@@ -93,13 +99,15 @@ impl Fan {
             request: request.clone(),
             parts,
             is_write,
+            stop,
+            give_up: None,
         };
         Ok((fan, skipped))
     }
 
-    /// What cancels the parts, whatever becomes of them.
-    pub(super) fn registrations(&self) -> Vec<Arc<Registration>> {
-        self.parts.iter().map(Part::registration).collect()
+    /// What ends the parts before their time.
+    pub(super) fn stop(&self) -> Stop {
+        self.stop.clone()
     }
 
     /// Runs all parts.
@@ -124,11 +132,16 @@ impl Fan {
     async fn describe(&mut self, frames_out: &Frames) -> Result<(), FanError> {
         let mut frames = BytesMut::new();
         let skips = self.request.on_error == OnError::Skip;
+        let registrations = self.registrations();
         let asked = stream::iter(self.parts.drain(..).map(|mut part| async move {
             let described = part.describe().await;
             (part, described)
         }));
-        let described: Vec<_> = asked.buffered(AT_ONCE).collect().await;
+        let asked = asked.buffered(AT_ONCE).collect();
+        let ending = (&self.stop, registrations.as_slice());
+        let described: Vec<_> = until_ended(asked, ending, &mut self.give_up)
+            .await
+            .ok_or_else(cut_off)?;
         let mut columns: Vec<(TenantId, Answer)> = Vec::new();
         for (part, described) in described {
             match described {
@@ -202,6 +215,10 @@ impl Fan {
         }
     }
 
+    fn registrations(&self) -> Vec<Arc<Registration>> {
+        self.parts.iter().map(Part::registration).collect()
+    }
+
     fn is_run(&self) -> bool {
         match self.request.ask {
             Ask::Describe(_) => false,
@@ -239,37 +256,29 @@ impl Fan {
     }
 
     async fn read(&mut self, frames_out: &Frames, rows: &mut u64) -> Result<String, FanError> {
-        let names = self.names_tenants();
-        let skips = self.request.on_error == OnError::Skip;
-        let rows_max = self.request.leave.grant.max_rows;
+        let registrations = self.registrations();
         let mut running = stream::iter(self.parts.drain(..).map(|mut part| async move {
             let answer = part.run().await;
             (part, answer)
         }))
         .buffered(AT_ONCE);
-        while let Some((part, answer)) = running.next().await {
-            let mut frames = BytesMut::new();
-            match answer {
-                Ok(answer) => {
-                    for row in &answer.rows {
-                        if let Some(max) = rows_max.filter(|max| *rows >= *max) {
-                            tell(frames_out, frames).await;
-                            return Err(too_many(max));
-                        }
-                        data_row(&mut frames, names.then(|| part.tenant()), row);
-                        *rows += 1;
-                    }
-                }
-                Err(PartError::Unreachable(report)) if skips => {
-                    notice(&mut frames, &report.message);
-                }
-                Err(PartError::Failed(report) | PartError::Unreachable(report)) => {
-                    return Err(report);
-                }
+        let mut failed = None;
+        loop {
+            let ending = (&self.stop, registrations.as_slice());
+            let next = until_ended(running.next(), ending, &mut self.give_up).await;
+            let Some((part, answer)) = next.ok_or_else(cut_off)? else {
+                break;
+            };
+            if failed.is_none()
+                && let Err(error) =
+                    pass_on(&self.request, (part.tenant(), answer), (frames_out, rows)).await
+            {
+                // The rest of the parts have nobody to answer.
+                failed = Some(error);
+                self.stop.stop();
             }
-            tell(frames_out, frames).await;
         }
-        Ok(format!("SELECT {rows}"))
+        failed.map_or_else(|| Ok(format!("SELECT {rows}")), Err)
     }
 
     /// One tenant after the other; what was done is told at once.
@@ -278,12 +287,16 @@ impl Fan {
         let skips = self.request.on_error == OnError::Skip;
         let rows_max = self.request.leave.grant.max_rows;
         let mut command = String::new();
+        let registrations = self.registrations();
         let mut parts = self.parts.drain(..);
         while let Some(mut part) = parts.next() {
             let mut frames = BytesMut::new();
             let tenant = part.tenant().clone();
             let left = rows_max.map(|max| max.saturating_sub(*rows));
-            match part.change(left).await {
+            let ending = (&self.stop, registrations.as_slice());
+            let changed = until_ended(part.change(left), ending, &mut self.give_up).await;
+            let unanswered = || Err(PartError::Failed(cut_off().of(&tenant)));
+            match changed.unwrap_or_else(unanswered) {
                 Ok(answer) => {
                     for row in &answer.rows {
                         data_row(&mut frames, names.then_some(&tenant), row);
@@ -316,6 +329,35 @@ impl Fan {
         }
         Ok(format!("{command} {rows}"))
     }
+}
+
+/// Passes on the rows of one tenant.
+async fn pass_on(
+    request: &FanOut,
+    (tenant, answer): (&TenantId, Result<Answer, PartError>),
+    (frames_out, rows): (&Frames, &mut u64),
+) -> Result<(), FanError> {
+    let names = request.tenant.is_none();
+    let rows_max = request.leave.grant.max_rows;
+    let mut frames = BytesMut::new();
+    match answer {
+        Ok(answer) => {
+            for row in &answer.rows {
+                if let Some(max) = rows_max.filter(|max| *rows >= *max) {
+                    tell(frames_out, frames).await;
+                    return Err(too_many(max));
+                }
+                data_row(&mut frames, names.then_some(tenant), row);
+                *rows += 1;
+            }
+        }
+        Err(PartError::Unreachable(report)) if request.on_error == OnError::Skip => {
+            notice(&mut frames, &report.message);
+        }
+        Err(PartError::Failed(report) | PartError::Unreachable(report)) => return Err(report),
+    }
+    tell(frames_out, frames).await;
+    Ok(())
 }
 
 /// Where a tenant's rows are.
@@ -376,7 +418,7 @@ fn places(
 
 async fn part(
     context: &Arc<Context>,
-    request: &FanOut,
+    (request, stop): (&FanOut, &Stop),
     (tenant, (main, place)): (&TenantId, (Upstream, Place)),
 ) -> Result<(Part, BTreeSet<Verb>), PartError> {
     let (target, classified) = match place {
@@ -427,13 +469,19 @@ async fn part(
         target,
         connections_max: main.connections_max,
     };
-    Ok((Part::new(context, whose, admission, request), verbs))
+    let part = Part::new(context, whose, admission, (request, stop.clone()));
+    Ok((part, verbs))
 }
 
 fn several() -> FanError {
     let message = "several statements in one message are not supported where tenants have databases of \
                    their own";
     ErrorReport::error("0A000", message).into()
+}
+
+/// What is said of a server that had not answered when it was given up.
+pub(super) fn cut_off() -> FanError {
+    ErrorReport::error("57014", "canceling statement due to user request").into()
 }
 
 /// What the client is told of a database that cannot be reached.

@@ -1,6 +1,6 @@
 //! A statement for many tenants while it runs: its rows are passed on, and its end is watched for.
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 
 use bytes::BytesMut;
 use tokio::sync::mpsc;
@@ -11,6 +11,7 @@ use super::fan::{Fan, Finished};
 use super::relay::flush;
 use crate::catalog::Oid;
 use crate::protocol::error_response::ErrorReport;
+use crate::protocol::frame::{HEADER_BYTES, header};
 use crate::session::{FanError, FanOut, Session};
 
 /// What became of a statement for many tenants.
@@ -55,7 +56,7 @@ pub(super) enum Preparation {
 pub(super) async fn prepare_fan(
     conversation: &mut Conversation,
     version: &mut Option<u64>,
-    (upstream, request): (&str, &FanOut),
+    (upstream, (request, asked)): (&str, (&FanOut, u64)),
 ) -> Preparation {
     let Conversation {
         client,
@@ -66,7 +67,7 @@ pub(super) async fn prepare_fan(
         ..
     } = conversation;
     let mut preparing = pin!(Fan::prepare(context, upstream, request));
-    let mut cancelled = pin!(registration.is_cancelled_in_queue());
+    let mut cancelled = pin!(registration.is_cancelled_since(asked));
     loop {
         // Whatever changes from here on is told.
         let may_end = grant_may_end(session.grant_ends_at(), context.registry.changes());
@@ -101,12 +102,77 @@ fn ended(session: &Session, request: &FanOut) -> Option<FanError> {
         .then(|| stopped(&format!("grant \"{grant}\" has ended [TN6007]")))
 }
 
-/// Passes on what the parts answer, until they have ended, or must.
+/// Passes on what the parts answer, until they have ended. If they must, what they do is cancelled first.
 pub(super) async fn watch_fan(
     conversation: &mut Conversation,
     version: &mut Option<u64>,
     fan: Fan,
-    (request, sink): (&FanOut, &mut Sink<'_>),
+    watched: (&FanOut, u64, &mut Sink<'_>),
+) -> Verdict {
+    let (frames_out, mut frames_in) = mpsc::channel::<BytesMut>(1);
+    let stop = fan.stop();
+    let mut running = pin!(fan.run(frames_out));
+    let parts = (running.as_mut(), &mut frames_in);
+    let verdict = pass_on(conversation, version, parts, watched).await;
+    if matches!(verdict, Verdict::Finished(_)) {
+        return verdict;
+    }
+    stop.stop();
+    let ended = end(running, frames_in, &mut conversation.session).await;
+    match (verdict, ended.result) {
+        // What was done where is told, however it ends.
+        (Verdict::Stopped(error), Err(of_parts)) => Verdict::Stopped(FanError {
+            hint: of_parts.hint.or(error.hint),
+            ..error
+        }),
+        (verdict, _) => verdict,
+    }
+}
+
+/// Waits until all parts have ended. Of what they still send only notices reach the client.
+async fn end(
+    mut running: Pin<&mut impl Future<Output = Finished>>,
+    mut frames_in: mpsc::Receiver<BytesMut>,
+    session: &mut Session,
+) -> Finished {
+    loop {
+        tokio::select! {
+            biased;
+            Some(frames) = frames_in.recv() => session.pass_fanned(&mut notices(frames)),
+            finished = &mut running => {
+                while let Ok(frames) = frames_in.try_recv() {
+                    session.pass_fanned(&mut notices(frames));
+                }
+                return finished;
+            }
+        }
+    }
+}
+
+/// The notices among frames.
+fn notices(mut frames: BytesMut) -> BytesMut {
+    let mut kept = BytesMut::new();
+    while let Ok(Some(next)) = header(&frames) {
+        let whole = HEADER_BYTES + next.body_bytes;
+        if frames.len() < whole {
+            break;
+        }
+        let frame = frames.split_to(whole);
+        if next.tag == b'N' {
+            kept.unsplit(frame);
+        }
+    }
+    kept
+}
+
+async fn pass_on(
+    conversation: &mut Conversation,
+    version: &mut Option<u64>,
+    (mut running, frames_in): (
+        Pin<&mut impl Future<Output = Finished>>,
+        &mut mpsc::Receiver<BytesMut>,
+    ),
+    (request, asked, sink): (&FanOut, u64, &mut Sink<'_>),
 ) -> Verdict {
     let Conversation {
         client,
@@ -116,9 +182,7 @@ pub(super) async fn watch_fan(
         registration,
         ..
     } = conversation;
-    let (frames_out, mut frames_in) = mpsc::channel::<BytesMut>(1);
-    let mut running = pin!(fan.run(frames_out));
-    let mut cancelled = pin!(registration.is_cancelled_in_queue());
+    let mut cancelled = pin!(registration.is_cancelled_since(asked));
     loop {
         // Whatever changes from here on is told.
         let may_end = grant_may_end(session.grant_ends_at(), context.registry.changes());

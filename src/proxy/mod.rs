@@ -27,6 +27,7 @@ mod identity;
 mod parameters;
 mod part;
 mod relay;
+mod stop;
 
 use std::future::Future;
 use std::io;

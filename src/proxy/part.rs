@@ -10,7 +10,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::context::Context;
-use super::fan::unreachable;
+use super::fan::{cut_off, unreachable};
+use super::stop::Stop;
 use crate::catalog::{Catalog, Oid, oid};
 use crate::protocol::Violation;
 use crate::protocol::backend::{message, put_string};
@@ -118,6 +119,7 @@ pub(super) struct Part {
     whose: Whose,
     admission: Arc<Admission>,
     request: FanOut,
+    stop: Stop,
     registration: Arc<Registration>,
 }
 
@@ -136,7 +138,7 @@ impl Part {
         context: &Arc<Context>,
         whose: Whose,
         admission: Arc<Admission>,
-        request: &FanOut,
+        (request, stop): (&FanOut, Stop),
     ) -> Self {
         Self {
             registration: Arc::new(context.cancels.register(0)),
@@ -144,6 +146,7 @@ impl Part {
             whose,
             admission,
             request: request.clone(),
+            stop,
         }
     }
 
@@ -184,9 +187,20 @@ impl Part {
             BTreeMap::new(),
         );
         session.set_admission(Some(Arc::clone(&self.admission)));
-        let mut borrowed = self.borrow(&session).await?;
+        let stopped = || PartError::Failed(cut_off().of(&self.whose.tenant));
+        let mut borrowed = tokio::select! {
+            biased;
+            () = self.stop.stopped() => return Err(stopped()),
+            borrowed = self.borrow(&session) => borrowed?,
+        };
         let server = borrowed.server();
         self.registration.works(server);
+        if self.stop.is_stopping() {
+            // Whoever stops it later finds it at work.
+            self.registration.rests();
+            borrowed.give_back(Condition::Clean).await;
+            return Err(stopped());
+        }
         session.attach(std::mem::take(&mut server.state));
         let answer = self.exchange(&mut session, server, step).await;
         self.registration.rests();

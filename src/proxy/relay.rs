@@ -96,7 +96,9 @@ pub(super) fn poll_relay(
         if session.wants_server() {
             return Poll::Ready(Event::WantsServer);
         }
-        if let Some(server) = server.as_deref_mut() {
+        if let Some(server) = server.as_deref_mut()
+            && poll_shelter(context, session, server).is_ready()
+        {
             match poll_server(context, session, server) {
                 Poll::Ready(Ok(())) => progress = true,
                 Poll::Ready(Err(error)) => return Poll::Ready(Event::ServerGone(error)),
@@ -135,6 +137,15 @@ pub(super) async fn look_aside(client: &mut ClientStream, session: &mut Session)
             session.end(&ErrorReport::fatal("XX000", "internal error"));
         }
     }
+}
+
+/// Keeps cancel requests off what the client did not ask.
+fn poll_shelter(context: &mut Context<'_>, session: &Session, server: &mut Server) -> Poll<()> {
+    if session.keeps_house() {
+        return server.poll_shelter(context);
+    }
+    server.leave_shelter();
+    Poll::Ready(())
 }
 
 /// Writes to the server and reads from it.

@@ -1,5 +1,6 @@
 //! What becomes of the client's messages.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -415,6 +416,8 @@ impl Session {
         let identity = self.identity_for(&plan);
         self.check_streams(&plan, &identity.key)?;
         let named = self.named(&plan)?;
+        let mut effects: VecDeque<Effect> = plan.statements.iter().map(Effect::of).collect();
+        self.may_keep(&effects)?;
         self.begin_counting(&plan);
         let Some(server) = &mut self.server else {
             // An empty text: no server is asked.
@@ -422,8 +425,6 @@ impl Session {
             ready_for_query(self.to_client.buffer(), TransactionStatus::Idle);
             return Ok(());
         };
-        let mut effects: std::collections::VecDeque<Effect> =
-            plan.statements.iter().map(Effect::of).collect();
         note_use(server, effects.iter());
         note_settings(server, &plan);
         if effects.is_empty() {
@@ -532,6 +533,7 @@ impl Session {
             .as_ref()
             .and_then(|plan| plan.statements.first())
             .map_or(Effect::None, Effect::of);
+        self.may_keep([&effect])?;
         if let Some(server) = &mut self.server {
             note_use(server, [&effect]);
             if let Some(plan) = &plan {

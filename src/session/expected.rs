@@ -147,6 +147,11 @@ impl ExpectedReplies {
         }
     }
 
+    /// What is due next, to be looked at.
+    pub(super) fn next(&self) -> Option<&Reply> {
+        self.entries.front().map(|entry| &entry.reply)
+    }
+
     /// What is due next.
     pub(super) fn front(&mut self) -> Option<&mut Reply> {
         self.entries.front_mut().map(|entry| &mut entry.reply)

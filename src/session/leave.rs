@@ -119,6 +119,13 @@ impl Leave {
 
     /// What decides, with the tenant that `tenantry.tenant` names.
     pub(super) fn bind(&self, tenant: Option<&str>) -> Result<Bound, ErrorReport> {
+        if self.grant.sight == Sight::Across && tenant.is_some_and(|tenant| !tenant.is_empty()) {
+            return Err(ErrorReport::error(
+                "42501",
+                "this grant shows all its tenants, not the one that tenantry.tenant names [TN6012]",
+            )
+            .with_hint("RESET tenantry.tenant, and name the tenant in the statement."));
+        }
         if self.grant.sight == Sight::Across && !self.databases.is_empty() {
             return Ok(self.bound_to_databases(None));
         }

@@ -32,6 +32,7 @@ mod housekeeping;
 mod leave;
 mod named;
 mod outgoing;
+mod pins;
 mod portion;
 mod preparing;
 mod record;
@@ -56,6 +57,7 @@ pub use hatch::AdminRules;
 pub use housekeeping::Housekeeping;
 pub use leave::{Leave, Tenants};
 pub use outgoing::{ToClient, ToServer};
+pub use pins::Pins;
 pub use record::{HatchEvent, Intent, Refused};
 pub use server_state::ServerState;
 pub use variables::Variables;
@@ -68,8 +70,9 @@ use crate::protocol::frontend::FrontendMessage;
 use crate::tenant::{Rows, TenantKey};
 use copying::{Copying, Gate};
 use cursors::HeldCursors;
-use expected::ExpectedReplies;
+use expected::{ExpectedReplies, Reply};
 use hatch::{Hatch, READ_ONLY};
+use pins::Pin;
 use statements::ClientStatement;
 use too_long::Dropping;
 
@@ -125,6 +128,8 @@ struct Attached {
     fresh: HashSet<StatementId>,
     /// The cursors WITH HOLD that there may be: as long as there are any it stays with this client.
     held: HeldCursors,
+    /// Counts it while it is kept.
+    pin: Option<Pin>,
     /// Whether everything that the session had on it is about to go.
     clearing: Clearing,
 }
@@ -174,6 +179,7 @@ pub struct Session {
     /// How often a server connection was borrowed.
     borrowings: u64,
     statements: HashMap<Bytes, Arc<ClientStatement>>,
+    pins: Option<Arc<Pins>>,
     portals: HashMap<Bytes, Arc<Plan>>,
     /// The portal of the client's last message, if that was a Bind.
     bound: Option<Bytes>,
@@ -210,6 +216,7 @@ impl Session {
             reported,
             borrowings: 0,
             statements: HashMap::new(),
+            pins: None,
             portals: HashMap::new(),
             bound: None,
             server: None,
@@ -266,6 +273,13 @@ impl Session {
             && self.held.is_some()
             && self.ending.is_none()
             && !self.is_fanning_out()
+    }
+
+    /// Whether the server works, or is about to, on Tenantry's own account.
+    pub fn keeps_house(&self) -> bool {
+        self.server
+            .as_ref()
+            .is_some_and(|server| matches!(server.expected.next(), Some(Reply::Housekeeping)))
     }
 
     /// Whether the server connection has done its work and should be given back.
@@ -383,6 +397,7 @@ impl Session {
             copying: None,
             fresh: HashSet::new(),
             held: HeldCursors::default(),
+            pin: None,
             clearing: Clearing::No,
         };
         let mut tasks = Vec::new();

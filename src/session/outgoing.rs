@@ -346,16 +346,40 @@ pub(super) fn executing(
     named: Option<&ClientStatement>,
     filling: Filling<'_>,
 ) -> Result<Option<String>, Refusal> {
-    match (&statement.kind, &statement.admitted, named) {
-        (Kind::Execute { .. }, Admitted::Isolated(verified), Some(named)) => {
+    // The text of one that is not known names a statement that no server has.
+    let Some(named) = named else {
+        return Ok(None);
+    };
+    match (&statement.kind, &statement.admitted) {
+        (Kind::Execute { .. }, Admitted::Isolated(verified)) => {
             let plan = &named.plan;
             verified.can_execute(plan.patterns())?;
             verified
                 .executing(&plan.id.name(), plan.tenant_parameters(), filling)
                 .map(Some)
         }
-        (Kind::Deallocate(Some(_)), _, Some(_)) => Ok(Some(NOTHING.to_owned())),
-        _ => Ok(None),
+        (Kind::Deallocate(Some(_)), _) => Ok(Some(NOTHING.to_owned())),
+        (Kind::Execute { .. }, Admitted::Bypassed(_))
+        | (
+            Kind::Characteristics(_)
+            | Kind::ClearsSession
+            | Kind::CloseCursor(_)
+            | Kind::Cursor
+            | Kind::Data
+            | Kind::Deallocate(None)
+            | Kind::Fetch
+            | Kind::Hold(_)
+            | Kind::Pins
+            | Kind::Prepare(_)
+            | Kind::Reset { .. }
+            | Kind::ResetAll
+            | Kind::Set { .. }
+            | Kind::SetTransaction
+            | Kind::Show { .. }
+            | Kind::Transaction(_)
+            | Kind::Truncate,
+            _,
+        ) => Ok(None),
     }
 }
 

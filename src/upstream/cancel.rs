@@ -1,8 +1,10 @@
 //! Cancel requests: from the key that a client was given to what works for it at that moment.
 
 use std::collections::HashMap;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -10,7 +12,7 @@ use parking_lot::Mutex;
 use postgres_protocol::message::frontend;
 use subtle::ConstantTimeEq;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedRwLockWriteGuard, RwLock};
 
 use super::connect::open;
 use super::server::{Server, ServerKey};
@@ -40,6 +42,45 @@ struct Counter {
     /// Ever sent since the connection was borrowed.
     sent: AtomicUsize,
     landed: Notify,
+    /// Read by each request while it is sent, written while nothing may be cancelled.
+    gate: Arc<RwLock<()>>,
+}
+
+/// Keeps cancel requests off a server connection while it works on Tenantry's own account: they are for what
+/// the client asked, which comes behind.
+#[derive(Default)]
+pub(super) enum Shelter {
+    /// Requests are passed on.
+    #[default]
+    Open,
+    /// One is being sent.
+    Closing(Pin<Box<dyn Future<Output = OwnedRwLockWriteGuard<()>> + Send>>),
+    /// They wait.
+    Closed { _gate: OwnedRwLockWriteGuard<()> },
+}
+
+impl std::fmt::Debug for Shelter {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Open => "Open",
+            Self::Closing(_) => "Closing",
+            Self::Closed { .. } => "Closed",
+        })
+    }
+}
+
+impl Shelter {
+    /// Closes; ready when requests that were being sent have landed.
+    pub(super) fn poll(&mut self, context: &mut Context<'_>, cancels: &InFlight) -> Poll<()> {
+        if matches!(self, Self::Open) {
+            *self = Self::Closing(Box::pin(Arc::clone(&cancels.inner.gate).write_owned()));
+        }
+        if let Self::Closing(gate) = self {
+            let gate = ready!(gate.as_mut().poll(context));
+            *self = Self::Closed { _gate: gate };
+        }
+        Poll::Ready(())
+    }
 }
 
 impl InFlight {
@@ -76,8 +117,37 @@ struct Working {
 struct Slot {
     secret: Vec<u8>,
     working: Mutex<Option<Working>>,
-    /// Wakes a client that waits for a server connection.
-    dequeued: Notify,
+    /// Requests that came while nothing worked for the client, and what wakes it then.
+    idle_requests: AtomicU64,
+    asked: Notify,
+}
+
+impl Slot {
+    /// Passes a request on to what works for the client, or wakes the client.
+    async fn cancel(&self) {
+        let (key, cancels) = {
+            let working = self.working.lock();
+            let Some(working) = &*working else {
+                self.idle_requests.fetch_add(1, Ordering::SeqCst);
+                self.asked.notify_waiters();
+                return;
+            };
+            // Counted while the client still holds the connection: it is not lent to another before
+            // this request has landed.
+            working.cancels.take_off();
+            (working.key.clone(), working.cancels.clone())
+        };
+        let landing = Landing(cancels.clone());
+        let sending = async {
+            let _gate = cancels.inner.gate.read().await;
+            send(&key).await
+        };
+        let sent = tokio::time::timeout(CANCEL_TIMEOUT, sending).await;
+        drop(landing);
+        if let Ok(Err(error)) = sent {
+            tracing::warn!(%error, "a cancel request could not be passed on");
+        }
+    }
 }
 
 /// Every client that may cancel.
@@ -106,7 +176,8 @@ impl Cancels {
         let slot = Arc::new(Slot {
             secret: secret.clone(),
             working: Mutex::new(None),
-            dequeued: Notify::new(),
+            idle_requests: AtomicU64::new(0),
+            asked: Notify::new(),
         });
         let mut slots = self.slots.lock();
         let process = loop {
@@ -130,25 +201,8 @@ impl Cancels {
         let Some(slot) = slot else {
             return;
         };
-        if !bool::from(slot.secret.ct_eq(secret)) {
-            return;
-        }
-        let (key, cancels) = {
-            let working = slot.working.lock();
-            let Some(working) = &*working else {
-                slot.dequeued.notify_waiters();
-                return;
-            };
-            // Counted while the client still holds the connection: it is not lent to another before
-            // this request has landed.
-            working.cancels.take_off();
-            (working.key.clone(), working.cancels.clone())
-        };
-        let landing = Landing(cancels);
-        let sent = tokio::time::timeout(CANCEL_TIMEOUT, send(&key)).await;
-        drop(landing);
-        if let Ok(Err(error)) = sent {
-            tracing::warn!(%error, "a cancel request could not be passed on");
+        if bool::from(slot.secret.ct_eq(secret)) {
+            slot.cancel().await;
         }
     }
 }
@@ -186,9 +240,26 @@ impl Registration {
         *self.slot.working.lock() = None;
     }
 
-    /// Waits until the client asks to cancel while no server connection works for it.
-    pub async fn is_cancelled_in_queue(&self) {
-        self.slot.dequeued.notified().await;
+    /// Cancels what works for the client at the moment, if anything does.
+    pub async fn cancel(&self) {
+        self.slot.cancel().await;
+    }
+
+    /// How often the client has asked to cancel while no server connection worked for it.
+    pub fn idle_requests(&self) -> u64 {
+        self.slot.idle_requests.load(Ordering::SeqCst)
+    }
+
+    /// Waits until it has asked so more often than this.
+    pub async fn is_cancelled_since(&self, known: u64) {
+        loop {
+            let mut asked = std::pin::pin!(self.slot.asked.notified());
+            asked.as_mut().enable();
+            if self.idle_requests() != known {
+                return;
+            }
+            asked.await;
+        }
     }
 
     /// Cancels what a server connection runs that is going to be closed.

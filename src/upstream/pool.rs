@@ -34,6 +34,9 @@ pub enum AcquireError {
     /// All were busy for too long.
     #[error("no server connection became free in time")]
     WaitTimeout,
+    /// Those that the tenant may use at once were.
+    #[error("the tenant uses as many server connections as it may, and none became free in time")]
+    TenantBusy,
 }
 
 #[derive(Clone, Debug)]
@@ -199,6 +202,24 @@ impl Pool {
         }
     }
 
+    /// Borrows a server connection, in turn: first among those of its tenant where it has a limit, then
+    /// among all.
+    pub async fn acquire_within(
+        &self,
+        turns: Option<Arc<Semaphore>>,
+    ) -> Result<Borrowed, AcquireError> {
+        let Some(turns) = turns else {
+            return self.acquire().await;
+        };
+        let queued = tokio::time::timeout(self.wait_timeout, turns.acquire_owned());
+        let Ok(Ok(turn)) = queued.await else {
+            return Err(AcquireError::TenantBusy);
+        };
+        let mut borrowed = self.acquire().await?;
+        borrowed.tenants_turn = Some(turn);
+        Ok(borrowed)
+    }
+
     /// Borrows a server connection, in turn.
     pub async fn acquire(&self) -> Result<Borrowed, AcquireError> {
         let queued = Arc::clone(&self.queue).acquire_owned();
@@ -238,6 +259,7 @@ impl Pool {
                     Ok(Borrowed {
                         server,
                         _turn: turn,
+                        tenants_turn: None,
                     })
                 }
                 Err(RunError::TimedOut | RunError::User(Unfit)) => Err(AcquireError::WaitTimeout),
@@ -252,6 +274,7 @@ pub struct Borrowed {
     // Declared first: it goes back before the next in the queue is called.
     server: PooledConnection<'static, Manager>,
     _turn: OwnedSemaphorePermit,
+    tenants_turn: Option<OwnedSemaphorePermit>,
 }
 
 impl Borrowed {
@@ -264,6 +287,7 @@ impl Borrowed {
     /// state back, and nobody can send cancel requests to it any more.
     pub async fn give_back(mut self, condition: Condition) {
         let server = &mut *self.server;
+        server.leave_shelter();
         let cancelled = server.cancels.settle().await;
         let result = match condition {
             Condition::Broken => return,

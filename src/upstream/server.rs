@@ -1,6 +1,7 @@
 //! One connection to a server.
 
 use std::io;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -8,7 +9,7 @@ use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::cancel::InFlight;
+use super::cancel::{InFlight, Shelter};
 use crate::config::UpstreamAddress;
 use crate::net::stream::Stream;
 use crate::protocol::Violation;
@@ -54,6 +55,7 @@ pub struct Server {
     pub state: ServerState,
     pub(super) key: Option<ServerKey>,
     pub(super) cancels: InFlight,
+    pub(super) shelter: Shelter,
     /// Set only while its state is known.
     pub(super) is_clean: bool,
     pub(super) permit: Option<OwnedSemaphorePermit>,
@@ -73,8 +75,19 @@ impl Server {
             state,
             key,
             cancels: InFlight::default(),
+            shelter: Shelter::default(),
             permit: None,
         }
+    }
+
+    /// Keeps cancel requests waiting; ready when none can hit what is sent next.
+    pub fn poll_shelter(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.shelter.poll(context, &self.cancels)
+    }
+
+    /// Lets cancel requests pass.
+    pub fn leave_shelter(&mut self) {
+        self.shelter = Shelter::Open;
     }
 
     /// Whether it is alive, without a round trip: nothing is to be read, or only what a server may

@@ -146,9 +146,13 @@ impl Session {
         let mut parts: Vec<Part> = Vec::new();
         let mut rows: Vec<String> = Vec::new();
         let mut status = '?';
+        let mut is_binary_array = Vec::new();
         for message in messages {
             let row = match message.tag {
-                'D' => Some(format!("row {}", bytes(&message.body))),
+                'D' => Some(format!(
+                    "row {}",
+                    bytes(&portable(&message.body, &is_binary_array))
+                )),
                 'd' => Some(format!("copied {}", bytes(copied(&message.body)))),
                 _ => None,
             };
@@ -168,7 +172,10 @@ impl Session {
                     let told = told(message);
                     parts.push(Part::Line(format!("notice {} {}", told.code, told.message)));
                 }
-                'T' => parts.push(Part::Line(self.columns(&message.body))),
+                'T' => {
+                    is_binary_array = self.binary_arrays(&message.body);
+                    parts.push(Part::Line(self.columns(&message.body)));
+                }
                 't' => parts.push(Part::Line(self.parameters(&message.body))),
                 tag => parts.push(Part::Line(format!("{tag} {}", bytes(&message.body)))),
             }
@@ -200,6 +207,20 @@ impl Session {
             rest = &rest[end + 19..];
         }
         out
+    }
+
+    /// Which columns come as binary arrays of a type that the database has of its own.
+    fn binary_arrays(&self, body: &[u8]) -> Vec<bool> {
+        let mut rest = &body[2..];
+        let mut found = Vec::new();
+        while !rest.is_empty() {
+            let end = rest.iter().position(|byte| *byte == 0).expect("an end");
+            let fields = &rest[end + 1..end + 19];
+            let is_binary = fields[16..18] == [0, 1];
+            found.push(is_binary && self.type_name(&fields[6..10]).starts_with('_'));
+            rest = &rest[end + 19..];
+        }
+        found
     }
 
     fn parameters(&self, body: &[u8]) -> String {
@@ -281,6 +302,22 @@ fn copied(data: &[u8]) -> &[u8] {
     } else {
         data
     }
+}
+
+/// A row without the numbers that each database has given to its own types: an array names its elements' type.
+fn portable(row: &[u8], is_binary_array: &[bool]) -> Vec<u8> {
+    let mut row = row.to_vec();
+    let mut at = 2;
+    for is_binary_array in is_binary_array {
+        let length: [u8; 4] = row[at..at + 4].try_into().expect("a length");
+        let length = usize::try_from(i32::from_be_bytes(length)).unwrap_or_default();
+        at += 4;
+        if *is_binary_array && length >= 12 {
+            row[at + 8..at + 12].fill(0);
+        }
+        at += length;
+    }
+    row
 }
 
 fn bytes(body: &[u8]) -> String {

@@ -3,7 +3,9 @@
 use libtest_mimic::Trial;
 
 use super::proxy::{PASSWORD, Proxy, Settings};
-use super::raw::{Raw, bind, execute, flush, parse, query, shape, sync};
+use super::raw::{
+    Raw, bind, describe_statement, execute, flush, message, parse, query, shape, sync,
+};
 
 /// The trials.
 pub fn trials() -> Vec<Trial> {
@@ -14,6 +16,10 @@ pub fn trials() -> Vec<Trial> {
         }),
         Trial::test("wire::a_cursor_with_hold_keeps_its_connection", || {
             held_cursors();
+            Ok(())
+        }),
+        Trial::test("wire::a_fetch_is_described_beside_its_cursor_only", || {
+            described_fetch();
             Ok(())
         }),
         Trial::test("wire::explain_shows_no_estimates", || {
@@ -170,6 +176,47 @@ fn held_cursors() {
     assert_eq!(tag(&mut b, declare), "DECLARE CURSOR");
     assert_eq!(tag(&mut b, "CLOSE ALL"), "CLOSE CURSOR ALL");
     assert_eq!(shape(&a.query("FETCH c")), "E:34000 Z:I");
+}
+
+/// PostgreSQL 15 itself crashes when it describes a FETCH whose cursor is gone since it was parsed.
+fn described_fetch() {
+    let proxy = proxy();
+    let (mut b, mut other) = (tenant(&proxy, "b"), tenant(&proxy, "a"));
+    let started = "SELECT pg_postmaster_start_time()::text || min(backend_start) FROM pg_stat_activity \
+                   WHERE backend_type = 'background writer'";
+    let before = proxy.shared.value(started);
+    let describe_portal = message('D', b"P\0");
+    b.query("BEGIN");
+    b.query("DECLARE c CURSOR FOR SELECT name FROM items ORDER BY id");
+    b.send(&[parse("f", "FETCH c"), describe_statement("f"), sync()].concat());
+    assert_eq!(b.answer(), "1 t T Z:T");
+    b.send(&[bind("f", &[]), describe_portal.clone(), execute(), sync()].concat());
+    assert_eq!(b.answer(), "2 T D C Z:T");
+    b.query("CLOSE c");
+    b.send(&[describe_statement("f"), sync()].concat());
+    assert_eq!(b.answer(), "t n Z:T");
+    b.query("ROLLBACK");
+    for (rest, expected) in [
+        (describe_statement("f"), "t n Z:I"),
+        (
+            [bind("f", &[]), describe_portal.clone(), execute()].concat(),
+            "2 n E:34000 Z:I",
+        ),
+    ] {
+        b.send(&[rest, sync()].concat());
+        assert_eq!(b.answer(), expected);
+        assert_eq!(other.rows("SELECT name FROM items"), ["CANARY-T1"]);
+    }
+    // A portal that outlives its cursor.
+    b.query("BEGIN");
+    b.query("DECLARE c CURSOR FOR SELECT name FROM items");
+    b.send(&[bind("f", &[]), sync()].concat());
+    assert_eq!(b.answer(), "2 Z:T");
+    b.query("CLOSE c");
+    b.send(&[describe_portal, sync()].concat());
+    assert_eq!(b.answer(), "E:0A000 Z:E");
+    b.query("ROLLBACK");
+    assert_eq!(proxy.shared.value(started), before);
 }
 
 fn explain() {

@@ -7,7 +7,7 @@ use libtest_mimic::Trial;
 
 use super::gate::Gate;
 use super::proxy::{Proxy, Settings};
-use super::raw::{bind, execute, message, parse, query, shape, sync};
+use super::raw::{Raw, bind, execute, message, parse, query, shape, sync};
 
 /// The trials.
 pub fn trials() -> Vec<Trial> {
@@ -27,6 +27,13 @@ pub fn trials() -> Vec<Trial> {
             away();
             Ok(())
         }),
+        Trial::test(
+            "wire::a_cancel_request_waits_for_the_statement_it_is_for",
+            || {
+                cancelled_behind_variables();
+                Ok(())
+            },
+        ),
         Trial::test("wire::both_directions_flow_at_once", || {
             full_duplex();
             Ok(())
@@ -100,6 +107,31 @@ fn away() {
         }
         proxy.check_alive("the server is back");
     }
+}
+
+/// What Tenantry sends before a statement, the client's variables, is nothing that the client could cancel.
+fn cancelled_behind_variables() {
+    let gate = Gate::open();
+    let proxy = Proxy::start(Settings {
+        pool_size: 1,
+        server_port: Some(gate.port),
+        ..Settings::default()
+    });
+    let mut client = proxy.raw();
+    assert_eq!(client.rows("SELECT 1"), ["1"]);
+    client.query("SET application_name = 'other'");
+    assert_eq!(proxy.raw().rows("SELECT 1"), ["1"]);
+    // The pool's only connection; cancel requests come on others.
+    gate.hold_present();
+    client.send(&query("SELECT pg_sleep(30)"));
+    std::thread::sleep(Duration::from_millis(200));
+    let length = u32::try_from(client.key.len() + 8).unwrap().to_be_bytes();
+    let request = [&length[..], &80_877_102_u32.to_be_bytes(), &client.key].concat();
+    Raw::connect(proxy.port).send(&request);
+    assert!(client.is_silent(Duration::from_millis(300)));
+    gate.release();
+    assert_eq!(client.answer(), "T E:57014 Z:I");
+    assert_eq!(client.rows("SHOW application_name"), ["other"]);
 }
 
 /// Much is sent while much comes back: a proxy that waits for one direction stalls.

@@ -2,7 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,7 +13,9 @@ use crate::support::Cluster;
 pub struct Gate {
     pub port: u16,
     open: Arc<Mutex<Option<Vec<TcpStream>>>>,
-    held: Arc<AtomicBool>,
+    /// Nothing passes on these connections, numbered in the order in which they came.
+    held: Arc<Mutex<Range<usize>>>,
+    came: Arc<AtomicUsize>,
 }
 
 impl Gate {
@@ -21,10 +24,13 @@ impl Gate {
         let port = listener.local_addr().unwrap().port();
         let open = Arc::new(Mutex::new(Some(Vec::new())));
         let shared = Arc::clone(&open);
-        let held = Arc::new(AtomicBool::new(false));
+        let held = Arc::new(Mutex::new(0..0));
         let holds = Arc::clone(&held);
+        let came = Arc::new(AtomicUsize::new(0));
+        let coming = Arc::clone(&came);
         std::thread::spawn(move || {
-            for client in listener.incoming().flatten() {
+            for (number, client) in listener.incoming().flatten().enumerate() {
+                coming.store(number + 1, Ordering::SeqCst);
                 let mut passing = shared.lock().unwrap();
                 if let Some(streams) = passing.as_mut() {
                     let server = TcpStream::connect(("127.0.0.1", Cluster::shared().port()));
@@ -33,22 +39,37 @@ impl Gate {
                         streams.push(from.try_clone().unwrap());
                         let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
                         let held = Arc::clone(&holds);
-                        std::thread::spawn(move || copy(from, to, &held));
+                        std::thread::spawn(move || copy(from, to, (number, &held)));
                     }
                 }
             }
         });
-        Self { port, open, held }
+        Self {
+            port,
+            open,
+            held,
+            came,
+        }
     }
 
     /// Nothing passes from now on, though no connection ends.
     pub fn hold(&self) {
-        self.held.store(true, Ordering::SeqCst);
+        *self.held.lock().unwrap() = 0..usize::MAX;
+    }
+
+    /// Nothing passes on the connections that there are, though none ends.
+    pub fn hold_present(&self) {
+        *self.held.lock().unwrap() = 0..self.came.load(Ordering::SeqCst);
+    }
+
+    /// Nothing passes on the connections that come from now on.
+    pub fn hold_new(&self) {
+        *self.held.lock().unwrap() = self.came.load(Ordering::SeqCst)..usize::MAX;
     }
 
     /// What was held passes.
     pub fn release(&self) {
-        self.held.store(false, Ordering::SeqCst);
+        *self.held.lock().unwrap() = 0..0;
     }
 
     /// Every connection breaks, and new ones are closed at once.
@@ -63,10 +84,10 @@ impl Gate {
     }
 }
 
-fn copy(mut from: TcpStream, mut to: TcpStream, held: &AtomicBool) {
+fn copy(mut from: TcpStream, mut to: TcpStream, (number, held): (usize, &Mutex<Range<usize>>)) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(length @ 1..) = from.read(&mut buffer) {
-        while held.load(Ordering::SeqCst) {
+        while held.lock().unwrap().contains(&number) {
             std::thread::sleep(Duration::from_millis(10));
         }
         if to.write_all(&buffer[..length]).is_err() {

@@ -43,6 +43,14 @@ pub fn trials() -> Vec<Trial> {
             full_pool();
             Ok(())
         }),
+        Trial::test("wire::a_tenant_waits_for_its_own_connections", || {
+            own_queue();
+            Ok(())
+        }),
+        Trial::test("wire::a_tenant_keeps_so_many_connections", || {
+            kept();
+            Ok(())
+        }),
         Trial::test("wire::client_connections_are_limited", || {
             limits();
             Ok(())
@@ -492,6 +500,76 @@ fn full_pool() {
     assert_eq!(shape(&shared.query("SELECT 1")), "E:53300 Z:I");
     own.query("COMMIT");
     assert_eq!(shared.rows("SELECT 1"), ["1"]);
+}
+
+fn own_queue() {
+    let limited = |count: u32| format!("[limits]\nactive_transactions = {count}");
+    let proxy = Proxy::start(Settings {
+        wait_timeout: "300ms",
+        tenant: "[limits]\nactive_transactions = 2",
+        ..Settings::default()
+    });
+    let mut clients: Vec<Raw> = (0..4).map(|_| proxy.raw()).collect();
+    let [first, second, third, fourth] = clients.as_mut_slice() else {
+        panic!("four clients");
+    };
+    first.query("BEGIN");
+    second.query("BEGIN");
+    let refused = third.query("SELECT 1");
+    assert_eq!(shape(&refused), "E:53300 Z:I");
+    assert!(refused[0].field('M').unwrap().contains("the tenant"));
+    // Others have the rest of the pool.
+    let mut other = Raw::log_in(proxy.port, "app", PASSWORD, "a").unwrap();
+    assert_eq!(other.rows("SELECT 1"), ["1"]);
+    third.send(&query("SELECT 3"));
+    std::thread::sleep(Duration::from_millis(50));
+    first.query("COMMIT");
+    assert_eq!(third.answer(), "T D C Z:I");
+    // A killed connection is not counted for ever.
+    proxy.database.value(
+        "SELECT count(pg_terminate_backend(pid, 2000)) FROM pg_stat_activity \
+                          WHERE datname = current_database() AND pid <> pg_backend_pid()",
+    );
+    assert_eq!(shape(&second.query("SELECT 1")), "E:57P01");
+    for client in [third, fourth] {
+        assert_eq!(shape(&client.query("BEGIN")), "C Z:T");
+    }
+    let tenant = std::fs::read_to_string(proxy.directory().join("tenants/own.toml")).unwrap();
+    proxy.reload_with(
+        "tenants/own.toml",
+        Some(&tenant.replace(&limited(2), &limited(3))),
+    );
+    assert_eq!(shape(&first.query("SELECT 1")), "T D C Z:I");
+}
+
+fn kept() {
+    let proxy = Proxy::start(Settings {
+        tenant: "[limits]\npinned_connections = 1",
+        ..Settings::default()
+    });
+    let (mut first, mut second) = (proxy.raw(), proxy.raw());
+    let held = "DECLARE c CURSOR WITH HOLD FOR SELECT 1";
+    assert_eq!(shape(&first.query("LISTEN mine")), "C Z:I");
+    assert_eq!(shape(&first.query("CREATE TEMP TABLE t (a int)")), "C Z:I");
+    for pinning in ["LISTEN mine", "CREATE TEMP TABLE t (a int)", held] {
+        assert_eq!(shape(&second.query(pinning)), "E:53400 Z:I", "{pinning}");
+        second.send(&[parse("", pinning), bind("", &[]), execute(), sync()].concat());
+        assert_eq!(second.answer(), "1 2 E:53400 Z:I", "{pinning}");
+        second.query("BEGIN");
+        assert_eq!(shape(&second.query(pinning)), "E:53400 Z:E", "{pinning}");
+        second.query("ROLLBACK");
+    }
+    assert_eq!(second.rows("SELECT 1"), ["1"]);
+    drop(first);
+    let began = Instant::now();
+    while shape(&second.query(held)) != "C Z:I" {
+        assert!(began.elapsed() < Duration::from_secs(5), "it stays counted");
+    }
+    // What is closed is not kept.
+    let mut third = proxy.raw();
+    assert_eq!(shape(&third.query(held)), "E:53400 Z:I");
+    second.query("CLOSE c");
+    assert_eq!(shape(&third.query(held)), "C Z:I");
 }
 
 fn limits() {

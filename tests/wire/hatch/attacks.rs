@@ -1,14 +1,16 @@
 //! What an admin could try with the messages of the extended protocol, and with many at once.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
 
+use super::super::gate::Gate;
 use super::super::proxy::{PASSWORD, Proxy};
 use super::super::raw::{
     Message, Raw, bind, describe_statement, execute, flush, message, parse, query, shape, sync,
 };
-use super::{admin, folder, grant, proxy};
+use super::log::records;
+use super::{admin, folder, grant, proxy, proxy_before};
 use crate::support::trial;
 
 /// The trials.
@@ -33,6 +35,7 @@ pub fn trials() -> Vec<Trial> {
             midst,
         ),
         trial("wire::hatch::what_many_servers_do_is_cancelled", many),
+        trial("wire::hatch::what_must_end_ends_at_any_moment", soon),
         trial(
             "wire::hatch::many_answers_in_the_extended_protocol",
             extended,
@@ -45,6 +48,10 @@ pub fn trials() -> Vec<Trial> {
             outlived,
         ),
         trial("wire::hatch::many_are_not_asked_within_a_series", series),
+        trial(
+            "wire::hatch::many_are_cancelled_before_they_are_asked",
+            not_yet,
+        ),
     ]
 }
 
@@ -264,24 +271,71 @@ fn cancel(proxy: &Proxy, raw: &Raw) {
     other.send(&[&length[..], &80_877_102_u32.to_be_bytes(), &raw.key].concat());
 }
 
+/// Whether no server works at a long statement any more.
+fn is_quiet(proxy: &Proxy, after: &str) {
+    let busy = format!(
+        "SELECT count(*)::text FROM pg_stat_activity WHERE state = 'active' \
+         AND query LIKE '%generate_series%' AND datname IN ('{}', '{}') \
+         AND pid <> pg_backend_pid()",
+        proxy.shared.name(),
+        proxy.database.name()
+    );
+    for _ in 0..100 {
+        if proxy.database.value(&busy) == "0" {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    panic!("a server still works after {after}");
+}
+
+/// At whatever moment it is cancelled: no server goes on with it, and none begins.
+fn soon() {
+    let proxy = proxy();
+    let content = grant(&folder().join("grants/each.toml"));
+    for round in 0..8_u64 {
+        let mut raw = admin(&proxy);
+        take(&mut raw, "each");
+        let known = records(&proxy, ("statement", 0)).len();
+        raw.send(&query(LONG));
+        while records(&proxy, ("statement", 0)).len() <= known {
+            std::thread::yield_now();
+        }
+        std::thread::sleep(Duration::from_millis(round * round / 2));
+        let began = Instant::now();
+        if round % 2 == 0 {
+            cancel(&proxy, &raw);
+        } else {
+            proxy.take_back("grants/each.toml");
+        }
+        let answer = raw.answer();
+        assert!(answer.ends_with("E:57014 Z:I"), "{round}: {answer}");
+        // It is waited for: what comes next finds no server at work.
+        assert!(began.elapsed() < Duration::from_secs(4), "{round}");
+        is_quiet(&proxy, "an early end");
+        proxy.reload_with("grants/each.toml", Some(&content));
+    }
+    // One part's error is the end of the others.
+    let mut raw = admin(&proxy);
+    take(&mut raw, "each");
+    let sql = "SELECT 1 / CASE WHEN name LIKE 'OWN%' THEN 0 ELSE 1 END, (SELECT count(*) FROM \
+               generate_series(1, 100000) AS x, generate_series(1, 100000) AS y) FROM items";
+    let began = Instant::now();
+    raw.send(&query(
+        &sql.replace("1 / CASE", "1 / CASE WHEN name = 'CANARY-T1' THEN 1"),
+    ));
+    std::thread::sleep(Duration::from_millis(300));
+    cancel(&proxy, &raw);
+    assert_eq!(raw.answer(), "T N E:57014 Z:I");
+    let failing = sql.replace("LIKE 'OWN%'", "= 'CANARY-T1'");
+    assert_eq!(shape(&raw.query(&failing)), "T N E:22012 Z:I");
+    assert!(began.elapsed() < Duration::from_secs(9));
+    is_quiet(&proxy, "an error of one part");
+}
+
 fn many() {
     let proxy = proxy();
-    let is_quiet = |after: &str| {
-        let busy = format!(
-            "SELECT count(*)::text FROM pg_stat_activity WHERE state = 'active' \
-             AND query LIKE '%generate_series%' AND datname IN ('{}', '{}') \
-             AND pid <> pg_backend_pid()",
-            proxy.shared.name(),
-            proxy.database.name()
-        );
-        for _ in 0..100 {
-            if proxy.database.value(&busy) == "0" {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        panic!("a server still works after {after}");
-    };
+    let is_quiet = |after: &str| is_quiet(&proxy, after);
     let mut raw = admin(&proxy);
     take(&mut raw, "each");
     raw.send(&query(LONG));
@@ -368,6 +422,31 @@ fn cancelled() {
     cancel(&proxy, &raw);
     assert_eq!(raw.answer(), "T E:57014 Z:I");
     assert_eq!(shape(&raw.query(NAMES)), "T D D D C Z:I");
+}
+
+/// A statement for many that waits for a tenant's database to be looked at first.
+fn not_yet() {
+    let gate = Gate::open();
+    let proxy = proxy_before(Some(gate.port));
+    let mut raw = admin(&proxy);
+    take(&mut raw, "each");
+    gate.hold_new();
+    let began = Instant::now();
+    raw.send(&query(NAMES));
+    assert!(raw.is_silent(Duration::from_millis(300)));
+    cancel(&proxy, &raw);
+    assert_eq!(raw.answer(), "E:57014 Z:I");
+    raw.send(&query(NAMES));
+    assert!(raw.is_silent(Duration::from_millis(300)));
+    proxy.take_back("grants/each.toml");
+    assert_eq!(raw.answer(), "E:57014 Z:I");
+    // No server was waited for.
+    assert!(began.elapsed() < Duration::from_secs(4));
+    gate.release();
+    let asked = "SELECT count(*)::text FROM pg_stat_activity WHERE query LIKE '%FROM %items%' \
+                 AND datname = current_database() AND pid <> pg_backend_pid()";
+    assert_eq!(proxy.database.value(asked), "0");
+    assert_eq!(proxy.shared.value(asked), "0");
 }
 
 fn execute_some(portal: &str, rows_max: i32) -> Vec<u8> {
