@@ -33,7 +33,7 @@ pub(super) fn null_of(catalog: &Catalog, column: &Column) -> Option<String> {
         }
         oid::TIME | oid::TIMESTAMP | oid::TIMESTAMPTZ => format!("({})", column.typmod),
         oid::INTERVAL => {
-            let (fields, precision) = (column.typmod >> 16 & 0x7fff, column.typmod & 0xffff);
+            let (fields, precision) = ((column.typmod >> 16) & 0x7fff, column.typmod & 0xffff);
             if precision == INTERVAL_FULL_PRECISION {
                 format!("({fields})")
             } else {

@@ -15,14 +15,13 @@ use super::outgoing::{ParseText, text_to_prepare};
 use super::preparing::{note_settings, prepare};
 use super::record::Refused;
 use super::statements::ClientStatement;
-use super::too_long::Dropped;
+use super::too_long::Next;
 use super::{Attached, Clearing, Condition, Ending, Session, Stage};
 use crate::catalog::Oid;
 use crate::isolate::refusal::Refusal;
 use crate::protocol::Violation;
 use crate::protocol::backend::{TransactionStatus, empty, ready_for_query};
 use crate::protocol::error_response::ErrorReport;
-use crate::protocol::frame::{Phase, client_frame};
 use crate::protocol::frontend::{Bind, FrontendMessage, Target};
 
 /// What became of a message.
@@ -58,18 +57,10 @@ impl Session {
                     Taken::Waiting => return Ok(()),
                     Taken::Nothing => {}
                 }
-                match self.drop_too_long(input)? {
-                    Dropped::All(message) => message,
-                    Dropped::Some => return Ok(()),
-                    Dropped::Nothing => {
-                        let Some(frame) = client_frame(input, Phase::Conversation)? else {
-                            return Ok(());
-                        };
-                        let Some(frame) = self.in_copy(frame) else {
-                            continue;
-                        };
-                        FrontendMessage::read(&frame)?
-                    }
+                match self.take_message(input)? {
+                    Next::Message(message) => message,
+                    Next::Passed => continue,
+                    Next::Waiting => return Ok(()),
                 }
             };
             match self.step(message) {

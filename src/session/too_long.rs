@@ -1,12 +1,12 @@
-//! Messages that are longer than is held at once. They are read to their end, so that the conversation can
-//! go on, and refused in their turn.
+//! The client's next message. One that is longer than is held at once is read to its end, so that the
+//! conversation can go on, and refused in its turn.
 
 use bytes::{Buf, BytesMut};
 
 use super::Session;
 use super::copying::Gate;
 use crate::protocol::Violation;
-use crate::protocol::frame::{HEADER_BYTES, header, too_long};
+use crate::protocol::frame::{HEADER_BYTES, Phase, client_frame, header, too_long};
 use crate::protocol::frontend::FrontendMessage;
 
 /// A message that is being dropped.
@@ -18,8 +18,18 @@ pub(super) struct Dropping {
     limit: usize,
 }
 
-/// What was found at the beginning of the client's bytes.
-pub(super) enum Dropped {
+/// What the client's bytes begin with.
+pub(super) enum Next {
+    /// A message.
+    Message(FrontendMessage),
+    /// One that was passed on, or means nothing.
+    Passed,
+    /// It has not come whole.
+    Waiting,
+}
+
+/// What was found of a message that is too long.
+enum Dropped {
     /// The whole of such a message: this stands for it.
     All(FrontendMessage),
     /// No such message.
@@ -29,8 +39,24 @@ pub(super) enum Dropped {
 }
 
 impl Session {
+    /// Takes the next message, if it has come.
+    pub(super) fn take_message(&mut self, input: &mut BytesMut) -> Result<Next, Violation> {
+        match self.drop_too_long(input)? {
+            Dropped::All(message) => return Ok(Next::Message(message)),
+            Dropped::Some => return Ok(Next::Waiting),
+            Dropped::Nothing => {}
+        }
+        let Some(frame) = client_frame(input, Phase::Conversation)? else {
+            return Ok(Next::Waiting);
+        };
+        match self.in_copy(frame) {
+            Some(frame) => FrontendMessage::read(&frame).map(Next::Message),
+            None => Ok(Next::Passed),
+        }
+    }
+
     /// Drops what has come of a message that is too long.
-    pub(super) fn drop_too_long(&mut self, input: &mut BytesMut) -> Result<Dropped, Violation> {
+    fn drop_too_long(&mut self, input: &mut BytesMut) -> Result<Dropped, Violation> {
         let mut dropping = match self.dropping.take() {
             Some(dropping) => dropping,
             None => {
