@@ -88,7 +88,8 @@ pub fn too_long(header: Header) -> Option<usize> {
         _ => return None,
     };
     let bytes = header.body_bytes;
-    (bytes > limit && bytes <= COPY_DATA_BYTES_MAX).then_some(limit)
+    // The length counts itself, and is less than `MaxAllocSize` (`PQ_LARGE_MESSAGE_LIMIT`).
+    (bytes > limit && bytes + 4 < COPY_DATA_BYTES_MAX).then_some(limit)
 }
 
 /// How many bytes must be read before [`client_frame`] can give the next message: what is still

@@ -139,7 +139,7 @@ fn failed_block() {
     let proxy = Proxy::start(Settings::default());
     let mut raw = tenant(&proxy, "a");
     raw.query("BEGIN");
-    assert_eq!(shape(&raw.query("SELECT 1/0")), "T E:22012 Z:E");
+    assert_eq!(shape(&raw.query("SELECT 1/0")), "E:22012 Z:E");
     for (sql, expected) in [
         ("SELECT nothing()", "E:25P02 Z:E"),
         ("TABLE nowhere", "E:25P02 Z:E"),

@@ -142,11 +142,12 @@ impl<'a> Rewriter<'a> {
         Ok(())
     }
 
-    /// Whether a name, or a `*`, stands anywhere in the statement.
+    /// Whether a name, or a `*` other than that of `count(*)`, stands anywhere in the statement.
     fn mentions(&self, name: &str) -> bool {
         self.words.iter().enumerate().any(|(at, word)| {
             let written = self.words.written(at);
-            word.kind == Token::Ascii42
+            let is_argument = at > 0 && self.words.is(at - 1, Token::Ascii40);
+            (word.kind == Token::Ascii42 && !is_argument)
                 || written.eq_ignore_ascii_case(name)
                 || written.trim_matches('"') == name
         })
