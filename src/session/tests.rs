@@ -195,14 +195,14 @@ fn a_connection_forgets_sequences_unless_it_was_the_last_one() {
     for (borrowing, expected) in [
         (None, "Q:SELECT_1"),
         (Some(1), "Q:SELECT_1"),
-        (Some(1), "Q:RESET Q:SELECT_1"),
+        (Some(1), "Q:DISCARD_SEQUENCES Q:SELECT_1"),
     ] {
         script.client("Q:SELECT_1");
         first.last_borrowing = borrowing.unwrap_or(first.last_borrowing);
         script.session.attach(first);
         script.session.on_client(&mut script.input);
         assert_eq!(script.sent(), expected);
-        if expected.contains("RESET") {
+        if expected.contains("DISCARD") {
             script.server("C:DISCARD Z:I");
         }
         script.server("T D C:SELECT Z:I");
