@@ -67,8 +67,6 @@ pub mod oid {
     pub const TEXT: Oid = 25;
     /// `oid`
     pub const OID: Oid = 26;
-    /// `tid`
-    pub const TID: Oid = 27;
     /// `xid`
     pub const XID: Oid = 28;
     /// `cid`

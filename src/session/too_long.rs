@@ -57,24 +57,24 @@ impl Session {
 
     /// Drops what has come of a message that is too long.
     fn drop_too_long(&mut self, input: &mut BytesMut) -> Result<Dropped, Violation> {
-        let mut dropping = match self.dropping.take() {
-            Some(dropping) => dropping,
-            None => {
-                let found = header(input)?.and_then(|header| Some((header, too_long(header)?)));
-                let Some((header, limit)) = found else {
-                    return Ok(Dropped::Nothing);
-                };
-                if self.gate() == Gate::Rows {
-                    self.out_of_step(header.tag);
-                    return Ok(Dropped::Some);
-                }
-                input.advance(HEADER_BYTES);
-                Dropping {
-                    bytes: header.body_bytes,
-                    tag: header.tag,
-                    limit,
-                }
+        if self.dropping.is_none() {
+            let found = header(input)?.and_then(|header| Some((header, too_long(header)?)));
+            let Some((header, limit)) = found else {
+                return Ok(Dropped::Nothing);
+            };
+            if self.gate() == Gate::Rows {
+                self.out_of_step(header.tag);
+                return Ok(Dropped::Some);
             }
+            input.advance(HEADER_BYTES);
+            self.dropping = Some(Dropping {
+                bytes: header.body_bytes,
+                tag: header.tag,
+                limit,
+            });
+        }
+        let Some(mut dropping) = self.dropping.take() else {
+            return Ok(Dropped::Nothing);
         };
         let step = dropping.bytes.min(input.len());
         input.advance(step);

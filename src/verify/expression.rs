@@ -17,7 +17,9 @@ use super::scope::{self, Found, Output, Reference, Tenancy};
 use super::sequence::{is_serial_sequence, of_a_sequence};
 use super::setting::{current_setting, is_current_setting};
 use super::silent::location;
+use super::types::Column;
 use super::{bare, identity, reading};
+use crate::catalog::oid;
 use crate::isolate::refusal::Reason;
 
 impl Proof<'_> {
@@ -256,12 +258,32 @@ impl Proof<'_> {
             }
             self.expressions(args, "the arguments of a function")?;
         }
+        if listed.is_some_and(|listed| listed.name == "age") {
+            self.note_age(original);
+        }
         self.sort(agg_order, Keys::Inputs)?;
         self.optional(agg_filter, "FILTER")?;
         match over {
             (Some(original), Some(rewritten)) => self.window(original, rewritten),
             (None, None) => Ok(()),
             (Some(_), None) | (None, Some(_)) => Err(differs("OVER")),
+        }
+    }
+
+    /// Takes note of `age` of what may be a transaction: it would count everybody's.
+    fn note_age(&mut self, call: &pg::FuncCall) {
+        let [argument] = call.args.as_slice() else {
+            return;
+        };
+        let is_moment = self.silent_value(argument).is_ok_and(|value| {
+            let moments = [oid::DATE, oid::TIMESTAMP, oid::TIMESTAMPTZ, oid::UNKNOWN];
+            moments.contains(&value.oid)
+        });
+        if !is_moment {
+            let function = "pg_catalog.age of a transaction".to_owned();
+            let reason = Reason::FunctionNotAllowed { function };
+            let at = usize::try_from(call.location).ok();
+            self.age.get_or_insert(refuse(reason, at));
         }
     }
 
@@ -330,7 +352,10 @@ impl Proof<'_> {
         let Some(named) = reference(fields.0) else {
             return Err(unsupported("a column reference of four names"));
         };
-        match scope::resolve(&self.levels, named) {
+        let found = scope::resolve(&self.levels, named);
+        let is_xid = matches!(&found, Ok(Found::Column(Column { value: Ok(value), .. }))
+            if value.oid == oid::XID);
+        match found {
             Ok(Found::Row(item)) if item.hidden.is_some() || item.sent.is_some() => {
                 let alias = item.name.clone().unwrap_or_default();
                 return Err(unsupported(&format!("the row {alias} as a value")));
@@ -348,6 +373,7 @@ impl Proof<'_> {
             Ok(Found::Opaque | Found::Row(_)) => {}
             Err(reason) => return Err(refuse(reason, at)),
         }
+        self.xids += usize::from(is_xid);
         sent_as(fields, named)
     }
 

@@ -307,11 +307,11 @@ pub(super) enum Found<'s> {
     Row(&'s Item),
 }
 
-/// The system columns with their types: where and when a row was written, which is no content of it.
-const TYPES: [(&str, Oid); 6] = [
+/// The system columns that may be read, with their types. `ctid` may not: the places of a tenant's rows in
+/// the file tell how many rows others have.
+const TYPES: [(&str, Oid); 5] = [
     ("cmax", oid::CID),
     ("cmin", oid::CID),
-    ("ctid", oid::TID),
     ("tableoid", oid::OID),
     ("xmax", oid::XID),
     ("xmin", oid::XID),

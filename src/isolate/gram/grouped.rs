@@ -133,7 +133,10 @@ impl<'a> Rewriter<'a> {
             for name in
                 table.dependent(catalog, &scoped.column, grouped, |name| self.mentions(name))
             {
-                text += &format!(", {}.{}", sql::quote(&table.alias), sql::quote(name));
+                text.push_str(", ");
+                text.push_str(&sql::quote(&table.alias));
+                text.push('.');
+                text.push_str(&sql::quote(name));
             }
         }
         if let (Some(end), false) = (end, text.is_empty()) {
