@@ -46,6 +46,7 @@ mod registry;
 mod replay;
 mod silent;
 mod support;
+mod via;
 mod wire;
 
 use std::process::ExitCode;

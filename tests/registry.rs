@@ -65,7 +65,13 @@ fn a_shared_tenant_has_tables() {
         .tables
         .unwrap()
         .scoped()
-        .map(|(name, scoped)| format!("{name} {} {:?}", scoped.column, scoped.column_type))
+        .map(|(name, scoped)| {
+            format!(
+                "{name} {} {:?}",
+                scoped.deciding_column(),
+                scoped.column_type
+            )
+        })
         .collect();
     assert_eq!(
         scoped,

@@ -24,7 +24,7 @@ pub use relation::{
     Column, ForeignKey, ForeignKeyAction, Generated, Relation, RelationKind, RelationName,
     SYSTEM_COLUMNS, Trigger, UniqueKey, View,
 };
-pub use text::qualified_name;
+pub use text::{qualified_name, runs_text};
 pub use types::{Oid, Type, TypeKind, oid};
 
 /// Tells one snapshot from another: a hash of its content.

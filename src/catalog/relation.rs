@@ -131,6 +131,10 @@ pub enum ForeignKeyAction {
 /// A foreign key, held by the referring relation.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts, as pg_constraint holds them"
+)]
 pub struct ForeignKey {
     /// The constraint's name.
     pub name: String,
@@ -147,6 +151,12 @@ pub struct ForeignKey {
     pub on_delete_sets: Vec<String>,
     /// `confupdtype`
     pub on_update: ForeignKeyAction,
+    /// `condeferrable`
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub deferrable: bool,
+    /// Whether rows that were there before it were not looked at: not `convalidated`.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub not_valid: bool,
 }
 
 /// A trigger that is not internal (foreign keys have internal ones).

@@ -1,4 +1,4 @@
-//! Names written as text: `nextval('public."Numbers"')`.
+//! Names written as text: `nextval('public."Numbers"')`, and in expressions that the server shows.
 
 /// The parts of a qualified name in a text, as `SplitIdentifierString()` of varlena.c reads it for
 /// `regclass`; none if it is no such name, or a number.
@@ -58,6 +58,31 @@ fn cut(mut name: String) -> String {
     let end = name.floor_char_boundary(BYTES_MAX);
     name.truncate(end);
     name
+}
+
+/// The first of the system's functions in an expression that run SQL from text, read files or change the
+/// session. A default or a condition that calls one is not pure; `pg_depend` does not tell of them.
+pub fn runs_text(expression: &str) -> Option<String> {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    let mut words = expression.split(|c| !is_word(c));
+    words
+        .find(|word| {
+            let word = word.to_ascii_lowercase();
+            ["_to_xml", "_to_xmlschema", "_to_xml_and_xmlschema"]
+                .iter()
+                .any(|ending| word.ends_with(ending))
+                || [
+                    "pg_read_",
+                    "pg_ls_",
+                    "lo_",
+                    "ts_stat",
+                    "ts_rewrite",
+                    "set_config",
+                ]
+                .iter()
+                .any(|beginning| word.starts_with(beginning))
+        })
+        .map(str::to_ascii_lowercase)
 }
 
 #[cfg(test)]

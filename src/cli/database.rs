@@ -124,11 +124,12 @@ fn of_indexes(survey: &Survey, classified: &Classified) -> Vec<Finding> {
             let Class::Scoped(scoped) = classified.class(table) else {
                 return None;
             };
-            if index.columns.contains(&scoped.column) {
+            let own = scoped.tenant_column()?;
+            if index.columns.iter().any(|column| column == own) {
                 return None;
             }
-            let columns = std::iter::once(&scoped.column).chain(&index.columns);
-            let columns: Vec<String> = columns.map(|column| quote(column)).collect();
+            let others = index.columns.iter().map(String::as_str);
+            let columns: Vec<String> = std::iter::once(own).chain(others).map(quote).collect();
             Some(Finding {
                 subject: index.table.to_string(),
                 message: format!(

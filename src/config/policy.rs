@@ -135,11 +135,14 @@ fn scoped(table: &mut Table<'_>) -> Option<TablePolicy> {
             );
             None
         }
-        (None, Some(parent)) => {
-            table.no_effect(
-                "via",
-                "tables without a tenant column; the table is refused",
-            );
+        (None, Some(mut parent)) => {
+            if let TablePolicy::Via {
+                existence_leak: leak,
+                ..
+            } = &mut parent.value
+            {
+                *leak = existence_leak;
+            }
             Some(parent.value)
         }
         (column, None) => Some(TablePolicy::Scoped {

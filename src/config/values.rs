@@ -68,6 +68,7 @@ pub(super) fn via(text: &str) -> Option<TablePolicy> {
             column: column.clone(),
             parent: RelationName::new(schema, name),
             parent_column: parent_column.clone(),
+            existence_leak: false,
         }),
         _ => None,
     }
@@ -218,6 +219,7 @@ mod tests {
                 column: "order_id".to_owned(),
                 parent: RelationName::new("public", "orders"),
                 parent_column: "id".to_owned(),
+                existence_leak: false,
             })
         );
         for text in ["order_id", "a.b -> c.d.e", "a -> b.c", "a -> b.c.d.e"] {

@@ -46,13 +46,14 @@ impl<'a> Fenced<'a> {
     pub(super) fn dependent(
         &self,
         catalog: &Catalog,
-        tenant_column: &str,
+        tenant_column: Option<&str>,
         grouped: impl Fn(&str) -> bool,
         used: impl Fn(&str) -> bool,
     ) -> Vec<&str> {
         let key = self.relation.primary_key();
         let key = key.map_or(&[][..], |key| key.columns.as_slice());
-        let own: Vec<&String> = key.iter().filter(|name| *name != tenant_column).collect();
+        let is_tenant = |name: &&String| tenant_column == Some(name.as_str());
+        let own: Vec<&String> = key.iter().filter(|name| !is_tenant(name)).collect();
         let shown = |name: &str| {
             let mut columns = self.columns.iter();
             columns.find(|(column, _, _)| *column == name)

@@ -90,7 +90,7 @@ fn of_closed(relation: &Relation, closed: Closed) -> Finding {
         Closed::UntrustedIndex => {
             "an index of it runs functions that are not trusted on rows of all tenants"
         }
-        Closed::Via => "it reaches its tenant through another table, which is not supported yet",
+        Closed::Via(_) => "what its via names does not say whose each of its rows is",
         Closed::Denied | Closed::OutsideGrant | Closed::Sequence | Closed::View => {
             "it is closed to tenants"
         }
@@ -121,10 +121,11 @@ fn unreadable_view(classified: &Classified, view: &Relation) -> Vec<Finding> {
 
 fn of_tenant_column(relation: &Relation, scoped: &Scoped) -> Vec<Finding> {
     let mut found = Vec::new();
-    let (table, column) = (full_name(&relation.name), sql::quote(&scoped.column));
+    let column = scoped.deciding_column();
     let default = relation
-        .column(&scoped.column)
+        .column(column)
         .and_then(|column| column.default.as_deref());
+    let (table, column) = (full_name(&relation.name), sql::quote(column));
     if let Some(default) = default {
         found.push(Finding {
             subject: relation.name.to_string(),
@@ -166,7 +167,7 @@ fn of_filled(
         subject: relation.name.to_string(),
         message: format!(
             "only its column {} tells tenants apart: {what}, it shows",
-            sql::quote(&scoped.column)
+            sql::quote(scoped.deciding_column())
         ),
         remedy: format!(
             "After a review, say so in policy.toml: [tables.\"{name}\"] kind = \"scoped\", trusted = true. \
@@ -256,9 +257,9 @@ fn of_key(classified: &Classified, written: &Relation, key: &str) -> Finding {
         (Some(known), Class::Scoped(scoped))
             if !known.partial_or_expression && !known.exclusion =>
         {
-            let columns: Vec<String> = std::iter::once(&scoped.column)
-                .chain(&known.columns)
-                .map(|column| sql::quote(column))
+            let columns: Vec<String> = std::iter::once(scoped.deciding_column())
+                .chain(known.columns.iter().map(String::as_str))
+                .map(sql::quote)
                 .collect();
             let kind = if known.primary {
                 "PRIMARY KEY"

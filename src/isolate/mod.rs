@@ -22,6 +22,7 @@ pub mod remedy;
 mod rewrite;
 pub mod setting;
 pub mod template;
+mod via;
 
 use std::collections::BTreeSet;
 use std::ops::Range;

@@ -5,7 +5,7 @@ use std::fmt;
 use thiserror::Error;
 
 use super::remedy::Remedy;
-use crate::tenant::{Closed, Verb, WriteHazard};
+use crate::tenant::{Broken, Closed, Verb, WriteHazard};
 
 /// The exact reason of a refusal. Each has a code that never changes, a SQLSTATE and a message.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -394,9 +394,42 @@ fn closed_hint(relation: &str, closed: Closed) -> String {
              functions in policy.toml: [functions] trusted = [\"..\"]."
                 .to_owned()
         }
-        Closed::Via => "Tables scoped through another one are not supported yet.".to_owned(),
+        Closed::Via(broken) => via_remedy(broken).to_owned(),
         Closed::View => {
             "Views can be read; query and change the tables where more is wanted.".to_owned()
+        }
+    }
+}
+
+/// What `via` needs.
+fn via_remedy(broken: Broken) -> &'static str {
+    match broken {
+        Broken::Circle => {
+            "The tables that via names lead in a circle: one of them needs a tenant column."
+        }
+        Broken::Deferrable => {
+            "The foreign key that via follows must be checked at once: ALTER CONSTRAINT .. NOT DEFERRABLE."
+        }
+        Broken::NoForeignKey => {
+            "via follows a foreign key of this column alone, of the table and of each of its partitions and \
+             children: add it."
+        }
+        Broken::NotValid => {
+            "The foreign key that via follows is NOT VALID: ALTER TABLE .. VALIDATE CONSTRAINT .."
+        }
+        Broken::Nullable => {
+            "The column that via follows may be NULL: ALTER COLUMN .. SET NOT NULL."
+        }
+        Broken::OwnTenantColumn => "It has a tenant column of its own: leave out via.",
+        Broken::ParentWithChildren => {
+            "The table that via leads to has inheritance children, in which its keys may be found again."
+        }
+        Broken::UnscopedParent => {
+            "The table that via leads to must be a scoped one itself, by a tenant column or by via."
+        }
+        Broken::UnfitKey => {
+            "The column that via follows and the key that it leads to have one type: smallint, integer, bigint, \
+             uuid, text or varchar, with no collation of the application's own, and nothing computes them."
         }
     }
 }

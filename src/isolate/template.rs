@@ -130,6 +130,17 @@ impl SlotType {
 /// own, and no value of a tenant column can be made of it.
 pub const OUT_OF_SCOPE: &str = "the tenant of a new row is outside the grant [TN6004]";
 
+/// What the row is called that a row refers to, where it says whose that one is; of a row further up the same
+/// with a number behind it.
+pub const PARENT: &str = "tenantry_parent";
+
+/// What the row is called that holds a new value of a referring column.
+pub const REFERENCE: &str = "tenantry_reference";
+
+/// How an error of PostgreSQL's own begins that stands for that of a foreign key: no value of a referring column
+/// can be made of it.
+pub const NOT_PRESENT: &str = "insert or update on table \"";
+
 /// A place in the text where the tenant's value, or the scope's values, stand, as
 /// `$n::pg_catalog.type`.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]

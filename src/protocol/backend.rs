@@ -114,6 +114,9 @@ pub fn read_parameter_status(body: &[u8]) -> Result<(String, String), Violation>
     Ok((name, value))
 }
 
+/// The encoding of a database whose names are read as PostgreSQL reads them.
+pub const SERVER_ENCODING: &str = "UTF8";
+
 /// Whether a parameter of the server lets it read texts as Tenantry has read them.
 pub fn is_readable(name: &str, value: &str) -> bool {
     match name {

@@ -24,6 +24,8 @@ pub struct ErrorReport {
     pub sqlstate: &'static str,
     /// The message.
     pub message: String,
+    /// What it is about.
+    pub detail: Option<String>,
     /// What to do about it.
     pub hint: Option<String>,
     /// Where in the client's text, in characters from 1.
@@ -37,6 +39,7 @@ impl ErrorReport {
             severity: Severity::Error,
             sqlstate,
             message: message.into(),
+            detail: None,
             hint: None,
             position: None,
         }
@@ -76,6 +79,9 @@ impl ErrorReport {
             field(b'V', severity);
             field(b'C', self.sqlstate.as_bytes());
             field(b'M', self.message.as_bytes());
+            if let Some(detail) = &self.detail {
+                field(b'D', detail.as_bytes());
+            }
             if let Some(hint) = &self.hint {
                 field(b'H', hint.as_bytes());
             }

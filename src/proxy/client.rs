@@ -7,10 +7,11 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::context::Context;
-use super::converse::{Route, converse, destination, main_database};
+use super::converse::{converse, destination, main_database};
 use super::hatch::note_refused_login;
 use super::identity::{Actor, actor, asked_database};
 use super::parameters::{Requested, initial_variables, requested};
+use super::route::Route;
 use crate::config::{Isolation, Limits, Login, LoginRole};
 use crate::isolate::template::SessionName;
 use crate::net::handshake::{ClientStream, HandshakeError, Request};

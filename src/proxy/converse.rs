@@ -1,6 +1,5 @@
 //! A session and its server connections, from the greeting to the end.
 
-use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,129 +7,32 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::collect::{CollectError, Collector};
-use super::context::{Context, Counted};
+use super::context::Context;
 use super::fan::{Fan, Finished};
 use super::fan_watch::{Preparation, SERVER_LOST, Sink, Verdict, prepare_fan, settle, watch_fan};
 use super::hatch::{Witness, note_refused_tenant, now};
 use super::identity::Actor;
 use super::relay::{Event, Looked, look_aside, poll_relay};
+use super::route::{Route, unavailable};
 use crate::bypass::{AdminSession, GrantEnd};
-use crate::config::{Isolation, Limits, LoginRole, Upstream};
+use crate::config::{Isolation, LoginRole, Upstream};
 use crate::net::handshake::ClientStream;
 use crate::protocol::backend::{
     TransactionStatus, backend_key_data, parameter_status, ready_for_query,
 };
 use crate::protocol::error_response::ErrorReport;
 use crate::registry::{Served, Snapshot};
-use crate::session::{Ask, Condition, FanOut, Rules, Session, Variables};
-use crate::tenant::{TenantId, TenantKey};
-use crate::upstream::{AcquireError, Borrowed, ConnectError, Pool, Registration, Target, Users};
+use crate::session::{Ask, FanOut, Rules, Session};
+use crate::tenant::TenantId;
+use crate::upstream::{Borrowed, Registration, Target};
 use crate::verify::Reach;
 
 /// How often an unfit server connection is exchanged for another.
 const EXCHANGES_MAX: usize = 32;
-
-/// Where a client's statements go, and on whose behalf.
-#[derive(Debug)]
-pub(super) struct Route {
-    pub(super) target: Target,
-    pub(super) connections_max: u32,
-    pub(super) settings: BTreeMap<String, String>,
-    pub(super) limits: Limits,
-    pub(super) key: TenantKey,
-    /// Held for as long as the client is connected.
-    pub(super) _counted: Option<Counted>,
-    pub(super) login: String,
-    pub(super) actor: Actor,
-}
-
-impl Route {
-    /// The tenant's name, for the log.
-    pub(super) fn tenant_name(&self) -> String {
-        match &self.actor {
-            Actor::Admin { .. } => String::new(),
-            Actor::Tenant(tenant) => tenant.to_string(),
-        }
-    }
-
-    fn pool(&self, context: &Context) -> Arc<Pool> {
-        let snapshot = context.registry.snapshot();
-        let users = match &self.actor {
-            Actor::Admin { .. } => Users::Admins,
-            Actor::Tenant(_) => Users::Tenants,
-        };
-        let settings = &snapshot.config().pool;
-        context
-            .pools
-            .pool(&self.target, users, settings, self.connections_max)
-    }
-
-    /// The tenant's own queue for server connections, if it may not use all there are.
-    fn turns(&self, context: &Context) -> Option<Arc<Semaphore>> {
-        let Actor::Tenant(tenant) = &self.actor else {
-            return None;
-        };
-        let snapshot = context.registry.snapshot();
-        let limits = snapshot.config().tenants.get(tenant)?.limits;
-        let limit = limits.active_transactions?;
-        Some(context.turns(tenant, limit))
-    }
-
-    /// What a client that begins with these variables is told by `ParameterStatus`: what a server says
-    /// that has them. Asked once for each combination.
-    pub(super) async fn greeting(
-        &self,
-        context: &Context,
-        variables: &Variables,
-    ) -> Result<Arc<BTreeMap<String, String>>, ErrorReport> {
-        let mut values = variables.current().clone();
-        values.remove("application_name");
-        let place = format!("{}/{}", self.target.upstream, self.target.database);
-        let key = (place, values);
-        if let Some(known) = context.greetings.get(&key) {
-            return Ok(known);
-        }
-        let mut borrowed = self
-            .pool(context)
-            .acquire()
-            .await
-            .map_err(|error| unavailable(&error, ErrorReport::fatal))?;
-        let server = borrowed.server();
-        match server.align(variables).await {
-            Ok(Ok(())) => {}
-            Ok(Err(message)) => return Err(ErrorReport::fatal("22023", message)),
-            Err(error) => {
-                tracing::warn!(error, "a server connection failed");
-                return Err(ErrorReport::fatal("08006", "the database server went away"));
-            }
-        }
-        let parameters = Arc::new(server.state.parameters.clone());
-        borrowed.give_back(Condition::Clean).await;
-        context.greetings.insert(key, Arc::clone(&parameters));
-        Ok(parameters)
-    }
-}
-
-/// What a client is told when there is no server connection for it.
-fn unavailable(
-    error: &AcquireError,
-    report: impl Fn(&'static str, String) -> ErrorReport,
-) -> ErrorReport {
-    let sqlstate = match error {
-        AcquireError::Connect(ConnectError::NoneLeft)
-        | AcquireError::TenantBusy
-        | AcquireError::WaitTimeout => "53300",
-        AcquireError::Connect(ConnectError::Refused { sqlstate, .. }) if sqlstate == "57P03" => {
-            "57P03"
-        }
-        AcquireError::Connect(_) => "08006",
-    };
-    report(sqlstate, error.to_string())
-}
 
 /// A client whose session begins.
 pub(super) struct Conversation {

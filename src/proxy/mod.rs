@@ -27,6 +27,7 @@ mod identity;
 mod parameters;
 mod part;
 mod relay;
+mod route;
 mod stop;
 
 use std::future::Future;

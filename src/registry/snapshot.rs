@@ -201,7 +201,7 @@ fn unfit_keys(config: &Config, upstream: &str, classified: &Classified) -> Vec<F
 fn unfit_key(tenant: &TenantId, key: &TenantKey, classified: &Classified) -> Option<Fault> {
     let (table, mismatch) = classified.scoped().find_map(|(table, scoped)| {
         let mismatch = scoped.column_type.text(key).err()?;
-        Some((format!("{table}.{}", scoped.column), mismatch))
+        Some((format!("{table}.{}", scoped.deciding_column()), mismatch))
     })?;
     Some(Fault {
         place: Place {

@@ -306,7 +306,7 @@ impl Admission {
         };
         let columns: BTreeSet<(&str, TenantType)> = classified
             .scoped()
-            .map(|(_, scoped)| (scoped.column.as_str(), scoped.column_type))
+            .filter_map(|(_, scoped)| Some((scoped.tenant_column()?, scoped.column_type)))
             .collect();
         let own = |(column, column_type): (&str, TenantType)| {
             Some(OwnValue {

@@ -36,6 +36,7 @@ mod pins;
 mod portion;
 mod preparing;
 mod record;
+mod reference;
 mod server;
 mod server_state;
 mod statements;
@@ -64,7 +65,7 @@ pub use variables::Variables;
 
 use crate::isolate::template::{Filling, SessionName, SlotValue};
 use crate::protocol::Violation;
-use crate::protocol::backend::parameter_status;
+use crate::protocol::backend::{SERVER_ENCODING, parameter_status};
 use crate::protocol::error_response::{ErrorReport, OwnValue};
 use crate::protocol::frontend::FrontendMessage;
 use crate::tenant::{Rows, TenantKey};
@@ -359,7 +360,10 @@ impl Session {
     /// Whether this server connection can work for this client: a setting of an application's own
     /// (`app.user`) leaves its name behind, which only those see who use it themselves.
     pub fn fits(&self, state: &ServerState) -> bool {
+        let encoding = state.parameters.get("server_encoding");
+        let passes_unread = self.own_values.is_none() && self.hatch.is_none();
         state.custom_variables.is_subset(self.variables.custom())
+            && (passes_unread || encoding.is_some_and(|encoding| encoding == SERVER_ENCODING))
     }
 
     /// What a server connection's variables must be: the client's, but a grant that only reads makes

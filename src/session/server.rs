@@ -5,6 +5,7 @@ use bytes::BytesMut;
 use super::effect::Effect;
 use super::expected::{Asker, Reply, Undo, undo_prepared};
 use super::named::in_failed_block;
+use super::reference::not_present;
 use super::{Clearing, Condition, Session, Stage};
 use crate::bypass::GrantEnd;
 use crate::isolate::template::OUT_OF_SCOPE;
@@ -379,7 +380,10 @@ impl Session {
         };
         let sqlstate = match &self.hatch {
             Some(_) if is_of_another_tenant(&report) => OUT_OF_SCOPE_SQLSTATE,
-            Some(_) | None => report.text(b'C').unwrap_or_default(),
+            Some(_) | None => not_present(&report).map_or_else(
+                || report.text(b'C').unwrap_or_default(),
+                |missing| missing.sqlstate,
+            ),
         };
         if let (Some(hatch), false) = (&mut self.hatch, is_ours) {
             hatch.note_error(sqlstate);
@@ -451,7 +455,10 @@ impl Session {
                 ErrorReport::error(OUT_OF_SCOPE_SQLSTATE, OUT_OF_SCOPE)
                     .write(self.to_client.buffer());
             }
-            (None, None) => report.write(b'E', visible, self.to_client.buffer()),
+            (None, None) => match not_present(report) {
+                Some(missing) => missing.write(self.to_client.buffer()),
+                None => report.write(b'E', visible, self.to_client.buffer()),
+            },
         }
     }
 

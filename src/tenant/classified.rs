@@ -5,18 +5,22 @@ use std::sync::Arc;
 
 use super::column::{by_column, is_table};
 use super::references::{TellingCheck, pairs};
+use super::via::{by_parent, owned_so};
 use super::view::of_view;
-use super::{Policy, Rows, Scope, TablePolicy, TableSet, TenantType, Unlisted, Verb};
+use super::{
+    Broken, Ownership, Policy, Rows, Scope, TablePolicy, TableSet, TenantType, Unlisted, Verb,
+};
 use crate::catalog::{
     Catalog, CatalogVersion, ForeignKeyAction, Relation, RelationKind, RelationName, Type,
+    runs_text,
 };
 
 /// A relation whose rows belong to tenants.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Scoped {
-    /// The tenant column.
-    pub column: String,
-    /// Its type.
+    /// What says whose a row is.
+    pub ownership: Ownership,
+    /// The tenant column's type.
     pub column_type: TenantType,
     /// Whether the server keeps it NOT NULL, as it does in tables only. A row in which it is NULL belongs to
     /// nobody: no test finds it.
@@ -48,8 +52,8 @@ pub enum Closed {
     UnfitTenantColumn,
     /// Reading it runs functions that the policy does not trust, through an index's operator class.
     UntrustedIndex,
-    /// `via` is not supported yet.
-    Via,
+    /// The policy names the row that its rows belong to, but nothing makes sure of that row.
+    Via(Broken),
     /// A view has no rows of its own: where it is read, its definition takes its place.
     View,
 }
@@ -296,7 +300,7 @@ impl Classified {
         relation: &'a Relation,
     ) -> Vec<&'a crate::catalog::Column> {
         let hidden = match (self.class(relation), self.tenant_column()) {
-            (Class::Scoped(scoped), TenantColumn::Hidden) => Some(scoped.column.as_str()),
+            (Class::Scoped(scoped), TenantColumn::Hidden) => scoped.tenant_column(),
             (Class::Refused(Closed::View), TenantColumn::Hidden) => {
                 Some(self.tenant_column_of_view(relation))
             }
@@ -495,7 +499,8 @@ impl Classified {
             return;
         }
         for key in &relation.keys {
-            if !key.columns.contains(&scoped.column) {
+            let decides = |column: &String| column == scoped.deciding_column();
+            if !key.columns.iter().any(decides) {
                 hazards.push(WriteHazard::UniqueKey {
                     key: key.name.clone(),
                 });
@@ -532,9 +537,15 @@ impl Classified {
                 ForeignKeyAction::SetDefault | ForeignKeyAction::SetNull
             )
         };
-        let keeps_on_delete = !sets(key.on_delete)
-            || (!key.on_delete_sets.is_empty() && !key.on_delete_sets.contains(&own.column));
-        pairs(key, own, theirs) && keeps_on_delete && !sets(key.on_update)
+        // A row that has no tenant column would lose what it refers to its owner by.
+        let spares_tenant = |tenant: &str| {
+            let set = &key.on_delete_sets;
+            !set.is_empty() && set.iter().all(|column| column != tenant)
+        };
+        let keeps_on_delete =
+            !sets(key.on_delete) || own.tenant_column().is_some_and(spares_tenant);
+        let keeps = pairs(key, own, theirs) || own.is_owned_by(&self.catalog, key);
+        keeps && keeps_on_delete && !sets(key.on_update)
     }
 }
 
@@ -554,31 +565,6 @@ fn in_own_database(kind: RelationKind) -> Option<&'static Class> {
     }
 }
 
-/// The beginnings and endings of the system's functions that run SQL from text, read files or change the
-/// session. A default that calls one is not pure; `pg_depend` does not tell of them.
-fn runs_text(expression: &str) -> Option<String> {
-    let is_word = |c: char| c.is_alphanumeric() || c == '_';
-    let mut words = expression.split(|c| !is_word(c));
-    words
-        .find(|word| {
-            let word = word.to_ascii_lowercase();
-            ["_to_xml", "_to_xmlschema", "_to_xml_and_xmlschema"]
-                .iter()
-                .any(|ending| word.ends_with(ending))
-                || [
-                    "pg_read_",
-                    "pg_ls_",
-                    "lo_",
-                    "ts_stat",
-                    "ts_rewrite",
-                    "set_config",
-                ]
-                .iter()
-                .any(|beginning| word.starts_with(beginning))
-        })
-        .map(str::to_ascii_lowercase)
-}
-
 /// Whether the policy names exactly this `schema.name(types)`, spaces aside.
 fn trusts(policy: &Policy, signature: &str) -> bool {
     let plain = |text: &str| text.replace(' ', "");
@@ -590,7 +576,12 @@ fn trusts(policy: &Policy, signature: &str) -> bool {
 
 /// What of a relation would run on rows of all tenants while it is read. Its partitions and children are read
 /// with it; the policies of row security are those of the relation that is named.
-fn unseen(catalog: &Catalog, policy: &Policy, relation: &Relation, depth: usize) -> Option<Closed> {
+pub(super) fn unseen(
+    catalog: &Catalog,
+    policy: &Policy,
+    relation: &Relation,
+    depth: usize,
+) -> Option<Closed> {
     if depth == 0 && relation.row_security {
         return Some(Closed::RowSecurity);
     }
@@ -600,7 +591,8 @@ fn unseen(catalog: &Catalog, policy: &Policy, relation: &Relation, depth: usize)
         .is_some_and(|table| match table {
             TablePolicy::Scoped { trusted, .. } => *trusted,
             // Its rows are common to all, or nobody gets them.
-            TablePolicy::Denied | TablePolicy::Shared { .. } | TablePolicy::Via { .. } => true,
+            TablePolicy::Denied | TablePolicy::Shared { .. } => true,
+            TablePolicy::Via { .. } => false,
         });
     if relation.kind == RelationKind::ForeignTable && !trusted {
         return Some(Closed::Foreign);
@@ -617,7 +609,12 @@ fn unseen(catalog: &Catalog, policy: &Policy, relation: &Relation, depth: usize)
 /// A partition of a partition of ...: more levels than this are refused.
 pub(super) const PARENTS_MAX: usize = 16;
 
-fn classify(catalog: &Catalog, policy: &Policy, relation: &Relation, depth: usize) -> Class {
+pub(super) fn classify(
+    catalog: &Catalog,
+    policy: &Policy,
+    relation: &Relation,
+    depth: usize,
+) -> Class {
     match relation.kind {
         RelationKind::ForeignTable
         | RelationKind::MaterializedView
@@ -634,7 +631,12 @@ fn classify(catalog: &Catalog, policy: &Policy, relation: &Relation, depth: usiz
         Some(TablePolicy::Shared { writable }) => Class::Shared {
             writable: *writable && is_table(relation.kind),
         },
-        Some(TablePolicy::Via { .. }) => Class::Refused(Closed::Via),
+        Some(TablePolicy::Via {
+            column,
+            parent,
+            parent_column: key,
+            ..
+        }) => by_parent((catalog, policy), relation, (column, parent, key), depth),
         Some(TablePolicy::Scoped { column, .. }) => by_column(
             catalog,
             relation,
@@ -655,7 +657,9 @@ fn unlisted(catalog: &Catalog, policy: &Policy, relation: &Relation, depth: usiz
             return Class::Refused(Closed::Unclassified);
         };
         let class = match classify(catalog, policy, parent, depth + 1) {
-            Class::Scoped(scoped) => by_column(catalog, relation, &scoped.column),
+            Class::Scoped(scoped) => {
+                owned_so((catalog, policy), relation, &scoped.ownership, depth + 1)
+            }
             class @ (Class::Refused(_) | Class::Shared { .. }) => class,
         };
         match &inherited {

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use super::classified::{Class, Classified, Closed, PARENTS_MAX, Scoped};
-use super::{TablePolicy, TenantType};
+use super::{Ownership, TablePolicy, TenantType};
 use crate::catalog::{Catalog, Oid, Relation, RelationKind, RelationName};
 
 /// The first object identifier that is not the system's (PostgreSQL's `FirstNormalObjectId`). The system's
 /// collations are all deterministic: texts are equal if their bytes are.
-const COLLATIONS_OWN: Oid = 16_384;
+pub(super) const COLLATIONS_OWN: Oid = 16_384;
 
 /// Whether a row may be there in which a column is NULL.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -36,7 +36,7 @@ pub(super) fn by_column(catalog: &Catalog, relation: &Relation, name: &str) -> C
         return Class::Refused(Closed::NullableTenantColumn);
     }
     Class::Scoped(Scoped {
-        column: name.to_owned(),
+        ownership: Ownership::Column(name.to_owned()),
         column_type,
         not_null: nulls == Nulls::Never,
     })

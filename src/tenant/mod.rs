@@ -18,6 +18,7 @@ mod references;
 mod scope;
 mod sequence;
 mod truncate;
+mod via;
 mod view;
 
 pub use classified::{Class, Classified, Closed, Scoped, TenantColumn, WriteHazard};
@@ -26,3 +27,4 @@ pub use policy::{Costs, Policy, TablePolicy, TrustedTrigger, Unlisted};
 pub use references::TellingCheck;
 pub use scope::{Counted, Rows, Scope, TableSet, Verb};
 pub use truncate::{TruncateHazard, WithChildren};
+pub use via::{Broken, Ownership, Via};

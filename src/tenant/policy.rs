@@ -40,6 +40,8 @@ pub enum TablePolicy {
         parent: RelationName,
         /// The column referred to.
         parent_column: String,
+        /// Writes are allowed although a unique key lacks the referring column.
+        existence_leak: bool,
     },
 }
 

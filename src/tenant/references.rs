@@ -88,8 +88,11 @@ impl Classified {
         let parent = self.class_named(&key.references);
         match self.class_of_tables(relation) {
             Class::Scoped(own) => {
-                let is_tenant = key.columns.iter().all(|column| *column == own.column);
+                let decides = |column: &String| column == own.deciding_column();
+                let is_tenant = own.via().is_none() && key.columns.iter().all(decides);
                 is_tenant
+                    // What is put into the referring column is checked by the statement itself.
+                    || own.is_owned_by(self.catalog(), key)
                     || self.accepts_existence_leak(relation)
                     || match parent {
                         Some(Class::Scoped(theirs)) => pairs(key, own, theirs),
@@ -115,10 +118,15 @@ impl Classified {
         ) {
             (_, Class::Shared { .. }) => true,
             (Class::Scoped(own), Class::Scoped(theirs)) => {
-                pairs(key, theirs, own) || self.accepts_existence_leak(referring)
+                pairs(key, theirs, own)
+                    || theirs.is_owned_by(self.catalog(), key)
+                    || self.accepts_existence_leak(referring)
             }
             // Nothing is known of its rows but that they say whose row they refer to.
-            (Class::Scoped(own), Class::Refused(_)) => key.referenced_columns.contains(&own.column),
+            (Class::Scoped(own), Class::Refused(_)) => {
+                let mut referenced = key.referenced_columns.iter();
+                referenced.any(|column| column == own.deciding_column())
+            }
             (Class::Shared { .. } | Class::Refused(_), Class::Scoped(_)) => {
                 self.accepts_existence_leak(referring)
             }
@@ -135,10 +143,16 @@ impl Classified {
             if !seen.insert(name) {
                 continue;
             }
-            if let Some(TablePolicy::Scoped {
-                existence_leak: true,
-                ..
-            }) = self.policy().tables.get(name)
+            if let Some(
+                TablePolicy::Scoped {
+                    existence_leak: true,
+                    ..
+                }
+                | TablePolicy::Via {
+                    existence_leak: true,
+                    ..
+                },
+            ) = self.policy().tables.get(name)
             {
                 return true;
             }
@@ -158,7 +172,9 @@ impl Classified {
             self.class_of_tables(relation),
             self.class_named(&key.references),
         ) {
-            (Class::Scoped(own), Some(Class::Scoped(theirs))) => {
+            (Class::Scoped(own), Some(Class::Scoped(theirs)))
+                if own.ownership.decides_as(&theirs.ownership) =>
+            {
                 paired_key(relation, key, (own, theirs))
             }
             (_, Some(Class::Shared { .. }) | None) => {
@@ -233,12 +249,15 @@ fn cascaded<'a>(referring: &'a Relation, key: &'a ForeignKey, verb: Verb) -> Opt
     })
 }
 
-/// Whether a key pairs the tenant columns of both sides.
+/// Whether a key pairs the columns of both sides that decide whose a row is.
 pub(super) fn pairs(key: &ForeignKey, own: &Scoped, theirs: &Scoped) -> bool {
     key.columns
         .iter()
         .zip(&key.referenced_columns)
-        .any(|(column, referenced)| *column == own.column && *referenced == theirs.column)
+        .any(|(column, referenced)| {
+            column == own.deciding_column() && referenced == theirs.deciding_column()
+        })
+        && own.ownership.decides_as(&theirs.ownership)
 }
 
 /// The commands that make a key pair the tenant columns.
@@ -253,7 +272,7 @@ fn paired_key(relation: &Relation, key: &ForeignKey, (own, theirs): (&Scoped, &S
     let name = |relation: &RelationName| {
         format!("{}.{}", quoted(&relation.schema), quoted(&relation.name))
     };
-    let referenced = list(&theirs.column, &key.referenced_columns);
+    let referenced = list(theirs.deciding_column(), &key.referenced_columns);
     format!(
         "pair the tenant columns: ALTER TABLE {parent} ADD UNIQUE ({referenced}); ALTER TABLE {child} \
          DROP CONSTRAINT {constraint}, ADD CONSTRAINT {constraint} FOREIGN KEY ({columns}) REFERENCES \
@@ -261,7 +280,7 @@ fn paired_key(relation: &Relation, key: &ForeignKey, (own, theirs): (&Scoped, &S
         parent = name(&key.references),
         child = name(&relation.name),
         constraint = quoted(&key.name),
-        columns = list(&own.column, &key.columns),
+        columns = list(own.deciding_column(), &key.columns),
     )
 }
 

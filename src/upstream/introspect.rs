@@ -19,11 +19,13 @@ use thiserror::Error;
 use tokio::task::JoinHandle;
 use tokio_postgres::{Client, IsolationLevel, NoTls, Row, Transaction};
 
+use super::unseen::{code, code_of_types, read_code};
 use crate::catalog::{
     Catalog, Column, ForeignKey, ForeignKeyAction, Function, Generated, Oid, Operator, Relation,
     RelationKind, RelationName, Trigger, Type, TypeKind, UniqueKey, View,
 };
 use crate::config::{Upstream, UpstreamAddress};
+use crate::protocol::backend::SERVER_ENCODING;
 
 /// Why a catalog could not be read.
 #[derive(Debug, Error)]
@@ -48,6 +50,12 @@ pub enum IntrospectError {
     /// It took too long: the server hangs, or a lock is held on one of its tables.
     #[error("the tables could not be looked at within {} s", ANSWER_TIMEOUT.as_secs())]
     Timeout,
+    /// Texts would be folded and cut there in another way than here.
+    #[error("the database's encoding is {0}: names are read here as UTF8 only")]
+    Encoding(String),
+    /// The server was built to cut names elsewhere.
+    #[error("the server cuts names at {0} bytes, and not at 63")]
+    NameLength(String),
     /// A server that is too old.
     #[error("PostgreSQL 13 or newer is needed, this is {0}")]
     Version(u32),
@@ -135,6 +143,7 @@ async fn read(client: &mut Client) -> Result<Catalog, IntrospectError> {
     if server_version < 130_000 {
         return Err(IntrospectError::Version(server_version));
     }
+    same_names(&transaction).await?;
     let mut catalog = Catalog {
         server_version,
         search_path: without_pg_catalog(path)?,
@@ -147,6 +156,25 @@ async fn read(client: &mut Client) -> Result<Catalog, IntrospectError> {
     };
     sort(&mut catalog);
     Ok(catalog)
+}
+
+/// A name must be the same here and there: a server folds letters of a single-byte encoding, and cuts a name
+/// at a length of its own.
+async fn same_names(transaction: &Transaction<'_>) -> Result<(), IntrospectError> {
+    let row = transaction
+        .query_one(
+            "SELECT current_setting('server_encoding'), current_setting('max_identifier_length')",
+            &[],
+        )
+        .await?;
+    let (encoding, length): (String, String) = (row.try_get(0)?, row.try_get(1)?);
+    if encoding != SERVER_ENCODING {
+        return Err(IntrospectError::Encoding(encoding));
+    }
+    if length != "63" {
+        return Err(IntrospectError::NameLength(length));
+    }
+    Ok(())
 }
 
 /// A path that names `pg_catalog` anywhere but first would let a user's object take the place of a
@@ -182,7 +210,7 @@ const NOT_SYSTEM: &str = "n.nspname NOT IN ('pg_catalog', 'information_schema', 
                           AND n.nspname !~ '^pg_(toast_)?temp_'";
 
 /// Also the name of the extension that owns a row of the catalog given in place of `{catalog}`.
-fn extension_of(catalog: &str) -> String {
+pub(super) fn extension_of(catalog: &str) -> String {
     format!(
         "(SELECT e.extname::text FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid \
          WHERE d.classid = '{catalog}'::regclass AND d.objid = x.oid AND d.deptype = 'e' \
@@ -282,12 +310,14 @@ fn unknown(what: &'static str, value: &str) -> IntrospectError {
 }
 
 /// What belongs to each relation.
-type PerRelation<T> = BTreeMap<Oid, Vec<T>>;
+pub(super) type PerRelation<T> = BTreeMap<Oid, Vec<T>>;
 
 async fn columns(transaction: &Transaction<'_>) -> Result<PerRelation<Column>, IntrospectError> {
     let query = format!(
         "SELECT a.attrelid, a.attname::text, a.attnum, a.atttypid, a.atttypmod, a.attcollation, \
-         a.attnotnull, pg_get_expr(d.adbin, d.adrelid), a.attidentity::text, a.attgenerated::text \
+         a.attnotnull AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = a.attrelid \
+           AND k.contype = 'n' AND k.conkey = ARRAY[a.attnum] AND NOT k.convalidated), \
+         pg_get_expr(d.adbin, d.adrelid), a.attidentity::text, a.attgenerated::text \
          FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid \
          JOIN pg_namespace n ON n.oid = c.relnamespace \
          LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum \
@@ -358,7 +388,7 @@ async fn foreign_keys(
     };
     let query = format!(
         "SELECT f.conrelid, f.conname::text, {}, n.nspname::text, c.relname::text, {}, \
-         f.confdeltype::text, f.confupdtype::text, {} \
+         f.confdeltype::text, f.confupdtype::text, f.condeferrable, NOT f.convalidated, {} \
          FROM pg_constraint f JOIN pg_class c ON c.oid = f.confrelid \
          JOIN pg_namespace n ON n.oid = c.relnamespace \
          WHERE f.contype = 'f' ORDER BY 1, 2, 4, 5",
@@ -379,8 +409,10 @@ async fn foreign_keys(
             references: relation_name(&row, 3)?,
             referenced_columns: row.try_get(5)?,
             on_delete: foreign_key_action(row.try_get(6)?)?,
-            on_delete_sets: row.try_get(8)?,
+            on_delete_sets: row.try_get(10)?,
             on_update: foreign_key_action(row.try_get(7)?)?,
+            deferrable: row.try_get(8)?,
+            not_valid: row.try_get(9)?,
         };
         foreign_keys.entry(row.try_get(0)?).or_default().push(key);
     }
@@ -492,105 +524,6 @@ fn type_kind(typtype: &str, base: Oid) -> Result<TypeKind, IntrospectError> {
         "r" => TypeKind::Range,
         _ => return Err(unknown("pg_type.typtype", typtype)),
     })
-}
-
-/// What making a value of each type runs by itself. A domain's functions stand in `pg_depend` only.
-async fn code_of_types(
-    transaction: &Transaction<'_>,
-) -> Result<PerRelation<String>, IntrospectError> {
-    let query = format!(
-        "WITH used(relation, function) AS ( \
-           SELECT k.contypid, d.refobjid FROM pg_constraint k JOIN pg_depend d \
-             ON d.classid = 'pg_constraint'::regclass AND d.objid = k.oid \
-             AND d.refclassid = 'pg_proc'::regclass WHERE k.contypid <> 0 \
-           UNION SELECT k.contypid, o.oprcode FROM pg_constraint k JOIN pg_depend d \
-             ON d.classid = 'pg_constraint'::regclass AND d.objid = k.oid \
-             AND d.refclassid = 'pg_operator'::regclass JOIN pg_operator o ON o.oid = d.refobjid \
-             WHERE k.contypid <> 0 \
-           UNION SELECT casttarget, castfunc FROM pg_cast WHERE castfunc <> 0) {}",
-        signatures()
-    );
-    per_relation(transaction, &query).await
-}
-
-/// What a write to each relation runs by itself. `pg_depend` does not know functions of `pg_catalog`.
-async fn code(transaction: &Transaction<'_>) -> Result<PerRelation<String>, IntrospectError> {
-    let query = format!(
-        "WITH unseen(relation, classid, objid) AS ( \
-           SELECT adrelid, 'pg_attrdef'::regclass, oid FROM pg_attrdef \
-           UNION ALL SELECT conrelid, 'pg_constraint'::regclass, oid FROM pg_constraint \
-             WHERE conrelid <> 0 \
-           UNION ALL SELECT indrelid, 'pg_class'::regclass, indexrelid FROM pg_index \
-           UNION ALL SELECT a.attrelid, 'pg_constraint'::regclass, k.oid FROM pg_constraint k \
-             JOIN pg_attribute a ON a.atttypid = k.contypid WHERE k.contypid <> 0 \
-           UNION ALL SELECT a.attrelid, 'pg_type'::regclass, a.atttypid FROM pg_attribute a \
-             JOIN pg_type t ON t.oid = a.atttypid WHERE t.typtype = 'd'), \
-         used(relation, function) AS ( \
-           SELECT u.relation, d.refobjid FROM unseen u JOIN pg_depend d \
-             ON d.classid = u.classid AND d.objid = u.objid AND d.refclassid = 'pg_proc'::regclass \
-           UNION SELECT u.relation, o.oprcode FROM unseen u JOIN pg_depend d \
-             ON d.classid = u.classid AND d.objid = u.objid \
-             AND d.refclassid = 'pg_operator'::regclass JOIN pg_operator o ON o.oid = d.refobjid \
-           UNION SELECT a.attrelid, c.castfunc FROM pg_cast c JOIN pg_attribute a \
-             ON a.atttypid = c.casttarget WHERE c.castfunc <> 0 AND c.castcontext <> 'e') \
-         {} UNION {LOUD_INDEXES} ORDER BY 1, 2",
-        signatures()
-    );
-    per_relation(transaction, &query).await
-}
-
-/// Functions of the system and of intarray that an index calls on entries of all rows when one is added, and
-/// that fail on some: they make double precision of numeric, or find arrays too far apart.
-const LOUD_INDEXES: &str = "SELECT i.indrelid, CASE \
-     WHEN m.amname = 'brin' THEN 'pg_catalog.brin_minmax_multi_distance_numeric(internal, internal)' \
-     WHEN o.opcname = 'gist__int_ops' THEN s.nspname || '.g_int_compress(internal)' \
-     ELSE 'pg_catalog.numrange_subdiff(numeric, numeric)' END \
-   FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid JOIN pg_am m ON m.oid = x.relam \
-   CROSS JOIN unnest(i.indclass::oid[]) WITH ORDINALITY AS k(class, at) \
-   JOIN pg_opclass o ON o.oid = k.class JOIN pg_namespace s ON s.oid = o.opcnamespace \
-   JOIN pg_attribute a ON a.attrelid = i.indexrelid AND a.attnum = k.at \
-   WHERE (m.amname = 'gist' AND (a.atttypid IN (3906, 4532) OR o.opcname = 'gist__int_ops')) \
-     OR (m.amname = 'brin' AND o.opcname = 'numeric_minmax_multi_ops')";
-
-/// What reading each relation by an index may run on any row.
-async fn read_code(transaction: &Transaction<'_>) -> Result<PerRelation<String>, IntrospectError> {
-    let query = format!(
-        "WITH classes(relation, family) AS ( \
-           SELECT i.indrelid, o.opcfamily FROM pg_index i \
-             CROSS JOIN unnest(i.indclass::oid[]) AS k(class) JOIN pg_opclass o ON o.oid = k.class), \
-         used(relation, function) AS ( \
-           SELECT c.relation, p.amproc::oid FROM classes c JOIN pg_amproc p ON p.amprocfamily = c.family \
-           UNION SELECT c.relation, o.oprcode::oid FROM classes c \
-             JOIN pg_amop a ON a.amopfamily = c.family JOIN pg_operator o ON o.oid = a.amopopr) {}",
-        signatures()
-    );
-    per_relation(transaction, &query).await
-}
-
-/// The functions of `used(relation, function)` that are neither the system's nor an extension's.
-fn signatures() -> String {
-    format!(
-        "SELECT DISTINCT u.relation, n.nspname || '.' || x.proname || '(' || array_to_string( \
-           ARRAY(SELECT format_type(a.type, NULL) FROM unnest(x.proargtypes::oid[]) \
-             WITH ORDINALITY AS a(type, at) ORDER BY a.at), ', ') || ')' AS signature \
-         FROM used u JOIN pg_proc x ON x.oid = u.function \
-         JOIN pg_namespace n ON n.oid = x.pronamespace \
-         WHERE n.nspname <> 'pg_catalog' AND {} IS NULL",
-        extension_of("pg_proc")
-    )
-}
-
-async fn per_relation(
-    transaction: &Transaction<'_>,
-    query: &str,
-) -> Result<PerRelation<String>, IntrospectError> {
-    let mut code = PerRelation::new();
-    for row in transaction.query(query, &[]).await? {
-        code.entry(row.try_get(0)?)
-            .or_default()
-            .push(row.try_get(1)?);
-    }
-    Ok(code)
 }
 
 async fn functions(transaction: &Transaction<'_>) -> Result<Vec<Function>, IntrospectError> {

@@ -29,6 +29,7 @@ mod introspect;
 mod pool;
 mod server;
 mod survey;
+mod unseen;
 
 pub use cancel::{CancelKey, Cancels, Registration};
 pub use connect::{ConnectError, Target};

@@ -87,7 +87,7 @@ impl Proof<'_> {
         let direct = level
             .direct
             .iter()
-            .find(|test| test.alias == *alias && test.column == *column);
+            .find(|test| test.alias == *alias && test.tenant_column() == Some(column));
         let is_shown = |name: &str| item.columns.iter().filter(|c| c.name == name).count() == 1;
         let key = match (direct, &item.key) {
             (Some(test), None) => test.key.as_ref(),

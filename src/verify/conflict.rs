@@ -12,7 +12,7 @@ use super::scope::{Extent, Item, Locks, Sent, SystemColumns, Tenancy};
 use super::silent::Clause;
 use super::write::{Target, assigned};
 use crate::isolate::refusal::Reason;
-use crate::tenant::{TenantColumn, Verb};
+use crate::tenant::{Scoped, TenantColumn, Verb};
 
 impl Proof<'_> {
     pub(super) fn conflict(
@@ -57,7 +57,10 @@ impl Proof<'_> {
     /// Makes `excluded` visible. Returns how many range entries were so before.
     fn excluded(&mut self, target: &Target<'_>) -> Checked<usize> {
         let hidden = match self.classified().tenant_column() {
-            TenantColumn::Hidden => target.test.as_ref().map(|test| test.column.clone()),
+            TenantColumn::Hidden => target
+                .scoped
+                .and_then(Scoped::tenant_column)
+                .map(str::to_owned),
             TenantColumn::Visible => None,
         };
         let level = self.level()?;
@@ -108,13 +111,13 @@ impl Proof<'_> {
         }
         let (elements, sent) = index_elems;
         let added = match self.classified().tenant_column() {
-            TenantColumn::Hidden => target.test.as_ref(),
+            TenantColumn::Hidden => target.scoped.and_then(Scoped::tenant_column),
             TenantColumn::Visible => None,
         };
         let kept = match (added, sent.split_last()) {
-            (Some(test), Some((last, kept))) if !elements.is_empty() => {
+            (Some(column), Some((last, kept))) if !elements.is_empty() => {
                 let wanted = pg::IndexElem {
-                    name: test.column.clone(),
+                    name: column.to_owned(),
                     ordering: pg::SortByDir::SortbyDefault.into(),
                     nulls_ordering: pg::SortByNulls::SortbyNullsDefault.into(),
                     ..pg::IndexElem::default()
@@ -161,11 +164,12 @@ fn named_key(name: &str, target: &Target<'_>) -> Checked {
     if target.view.is_some() {
         return Err(unsupported("ON CONFLICT ON CONSTRAINT of a view"));
     }
-    let Some(test) = &target.test else {
+    let Some(scoped) = target.scoped else {
         return Ok(());
     };
+    let decides = |column: &String| column == scoped.deciding_column();
     let holds =
-        |key: &crate::catalog::UniqueKey| key.name == name && key.columns.contains(&test.column);
+        |key: &crate::catalog::UniqueKey| key.name == name && key.columns.iter().any(decides);
     if target.relation.keys.iter().any(holds) {
         Ok(())
     } else {

@@ -209,14 +209,15 @@ impl<'a> Proof<'a> {
                     return Err(unsupported("COPY FROM of a table without other columns"));
                 }
                 item.hidden = self.hidden(scoped);
-                let kept = sent
-                    .split_first()
-                    .filter(|(first, _)| **first == scoped.column);
+                let own = scoped.tenant_column().ok_or_else(|| {
+                    unsupported("COPY FROM for a table that reaches its tenant through another one")
+                })?;
+                let kept = sent.split_first().filter(|(first, _)| **first == own);
                 if kept.map(|(_, kept)| kept) != Some(columns.as_slice()) {
                     return Err(differs("the columns of COPY"));
                 }
                 Some(OwnerColumn {
-                    name: scoped.column.clone(),
+                    name: own.to_owned(),
                     column_type: scoped.column_type,
                     columns: columns.len(),
                     format: options.format()?,

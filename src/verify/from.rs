@@ -310,7 +310,7 @@ impl<'a> Proof<'a> {
             return None;
         }
         match self.classified().tenant_column() {
-            TenantColumn::Hidden => Some(scoped.column.clone()),
+            TenantColumn::Hidden => scoped.tenant_column().map(str::to_owned),
             TenantColumn::Visible => None,
         }
     }
@@ -378,7 +378,10 @@ impl<'a> Proof<'a> {
             !key.partial_or_expression && !key.exclusion && is_hidden && is_whole && self.views == 0
         })?;
         let visible = self.columns_of(relation);
-        let own = key.columns.iter().filter(|name| **name != scoped.column);
+        let own = key
+            .columns
+            .iter()
+            .filter(|name| scoped.tenant_column() != Some(name.as_str()));
         let shown = own.map(|name| {
             let at = visible.iter().position(|column| column.name == *name)?;
             item.columns.get(at).map(|column| column.name.clone())
@@ -521,20 +524,19 @@ pub(super) fn direct_test(
     scoped: &Scoped,
     location: i32,
 ) -> Test {
-    let key = relation
-        .primary_key()
-        .filter(|key| key.columns.contains(&scoped.column) && !key.partial_or_expression)
-        .map(|key| {
-            let others = key
-                .columns
-                .iter()
-                .filter(|column| **column != scoped.column);
+    let key = relation.primary_key().zip(scoped.tenant_column());
+    let key = key
+        .filter(|(key, own)| {
+            key.columns.iter().any(|column| column == own) && !key.partial_or_expression
+        })
+        .map(|(key, own)| {
+            let others = key.columns.iter().filter(|column| *column != own);
             others.cloned().collect()
         });
     Test {
         alias,
         relation: relation.name.clone(),
-        column: scoped.column.clone(),
+        ownership: scoped.ownership.clone(),
         column_type: scoped.column_type,
         key,
         not_null: scoped.not_null,

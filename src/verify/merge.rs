@@ -12,6 +12,7 @@ use pg_query::protobuf as pg;
 use pg_query::{Node, NodeEnum};
 
 use super::from::Side;
+use super::owner::{Owner, not_named};
 use super::proof::{Checked, Pair, Proof, absent, both, differs, empty, equal, unsupported};
 use super::scope::{Item, Level, Output, Tenancy};
 use super::silent::Clause;
@@ -138,7 +139,7 @@ impl<'a> Proof<'a> {
             }
             Ok(pg::CmdType::CmdInsert) => {
                 self.insert_columns(target_list, target, Some(values.0.len()))?;
-                self.inserted(values, target)
+                self.inserted(target_list.0, values, target)
             }
             Ok(
                 pg::CmdType::Undefined
@@ -152,22 +153,39 @@ impl<'a> Proof<'a> {
     }
 
     /// Compares the values of an INSERT, which end with the tenant's.
-    fn inserted(&mut self, pair: Pair<'_, Vec<Node>>, target: &Target<'_>) -> Checked {
+    fn inserted(
+        &mut self,
+        columns: &[Node],
+        pair: Pair<'_, Vec<Node>>,
+        target: &Target<'a>,
+    ) -> Checked {
         let (original, rewritten) = pair;
         let wrong = || differs("the values of an INSERT");
-        let kept = match target.tests().first() {
-            Some(test) => {
+        let owner = match target.scoped {
+            Some(scoped) => self.owner_of_rows(columns, target.relation, scoped)?,
+            None => None,
+        };
+        let kept = match owner {
+            Some(Owner::Added(column_type)) => {
                 let (slot, kept) = rewritten.split_last().ok_or_else(wrong)?;
-                self.slot(slot, SlotType::One(test.column_type))?;
+                self.slot(slot, SlotType::One(column_type))?;
                 kept
             }
-            None => rewritten.as_slice(),
+            Some(Owner::Checked { .. }) | None => rewritten.as_slice(),
         };
         if original.len() != kept.len() {
             return Err(wrong());
         }
-        for (original, rewritten) in original.iter().zip(kept) {
-            self.expression(original, rewritten)?;
+        if let Some(Owner::Checked { at, scoped }) = owner
+            && at >= original.len()
+        {
+            return Err(not_named(scoped));
+        }
+        for (at, (original, rewritten)) in original.iter().zip(kept).enumerate() {
+            match owner.and_then(|owner| owner.checked_at(at)) {
+                Some(scoped) => self.checked_owner(original, rewritten, scoped)?,
+                None => self.expression(original, rewritten)?,
+            }
         }
         Ok(())
     }

@@ -24,6 +24,8 @@
 //! | the tenant column of an INSERT | `write::insert_columns`, `select::rows`, `targets::targets`, `merge::inserted` |
 //! | the tenant column of a conflict target | `conflict::inference` |
 //! | the value for the tenant column under a scope, checked | `owner::checked_owner` |
+//! | the owner of the row referred to, where a table has no tenant column, in its tenant predicate | `via::is_owner` |
+//! | a value for the column that refers to that row, checked | `via::checked_reference` |
 //! | the sequence of `nextval` and `currval`, qualified | `sequence::sequence_call` |
 //! | `set_config` and `current_setting`, qualified | `setting::sets`, `setting::current_setting` |
 //! | a function called on a row in column notation, as a call | `row::column_notation` |
@@ -83,6 +85,7 @@ mod table_function;
 mod targets;
 mod types;
 mod variables;
+mod via;
 mod view;
 mod with;
 mod words;

@@ -8,9 +8,10 @@ use super::expression::reference;
 use super::proof::{Checked, Proof, differs, is_plain_type, path, refuse};
 use super::scope::{self, Found};
 use super::silent;
-use crate::isolate::refusal::BeyondGrant;
+use super::via::not_checked;
+use crate::isolate::refusal::{BeyondGrant, Refusal};
 use crate::isolate::template::{OUT_OF_SCOPE, SlotType};
-use crate::tenant::{Scoped, TenantType};
+use crate::tenant::{Ownership, Scoped, TenantType};
 
 /// Where an INSERT says whose its rows are.
 #[derive(Clone, Copy, Debug)]
@@ -54,10 +55,12 @@ impl Proof<'_> {
         rewritten: &Node,
         scoped: &Scoped,
     ) -> Checked {
+        if let Some(via) = scoped.via() {
+            return self.checked_reference(original, rewritten, (scoped, via));
+        }
         if !self.is_single_valued(original) {
-            let column = scoped.column.clone();
             let at = silent::location(original);
-            return Err(refuse(BeyondGrant::TenantNotNamed { column }.into(), at));
+            return Err(refuse(not_named(scoped).reason, at));
         }
         let wrong = || differs("the value for the tenant column");
         let Some(NodeEnum::CaseExpr(case)) = &rewritten.node else {
@@ -105,8 +108,21 @@ impl Proof<'_> {
         }
     }
 
+    /// The same in a row of VALUES.
+    pub(super) fn checked_owner_of_row(
+        &mut self,
+        original: &Node,
+        rewritten: &Node,
+        scoped: &Scoped,
+    ) -> Checked {
+        match scoped.via() {
+            Some(via) => self.checked_reference_of_row(original, rewritten, (scoped, via)),
+            None => self.checked_owner(original, rewritten, scoped),
+        }
+    }
+
     /// Whether an expression has the same value each time that a row is computed.
-    fn is_single_valued(&self, node: &Node) -> bool {
+    pub(super) fn is_single_valued(&self, node: &Node) -> bool {
         match &node.node {
             Some(NodeEnum::AConst(_) | NodeEnum::ParamRef(_)) => true,
             Some(NodeEnum::ColumnRef(column)) => reference(&column.fields).is_some_and(|named| {
@@ -125,8 +141,19 @@ impl Proof<'_> {
     }
 }
 
+/// The rows do not say in a plain way whose they are.
+pub(super) fn not_named(scoped: &Scoped) -> Refusal {
+    match &scoped.ownership {
+        Ownership::Column(column) => BeyondGrant::TenantNotNamed {
+            column: column.clone(),
+        }
+        .into(),
+        Ownership::Via(via) => not_checked(via),
+    }
+}
+
 /// The argument of `(..)::pg_catalog.type`.
-fn cast_to<'n>(node: &'n Node, wanted: &str) -> Option<&'n Node> {
+pub(super) fn cast_to<'n>(node: &'n Node, wanted: &str) -> Option<&'n Node> {
     let Some(NodeEnum::TypeCast(cast)) = &node.node else {
         return None;
     };

@@ -9,6 +9,7 @@ use pg_query::{Node, NodeEnum};
 use super::pattern::Pattern;
 use super::scope::{Extent, Level, Output, Tenancy, Test};
 use super::types::{self, Untyped, Value};
+use super::via::is_owner;
 use super::{Claim, bare, words};
 use crate::catalog::{Catalog, Oid, Relation, RelationName, oid};
 use crate::isolate::copying::Copying;
@@ -301,15 +302,18 @@ impl<'a> Proof<'a> {
         Ok(())
     }
 
-    /// Recognises a tenant test, `alias.column OPERATOR(pg_catalog.=) slot`, or `.. = ANY (slot)` where
+    /// Recognises a tenant test, `alias.column OPERATOR(pg_catalog.=) slot`, the owner of the row referred to in place of the column, or `.. = ANY (slot)` where
     /// the rows of several tenants are seen.
     pub(super) fn test(&mut self, rewritten: &Node, test: &Test) -> Checked {
         let wanted = match self.classified().tenant_column() {
             TenantColumn::Hidden => SlotType::One(test.column_type),
             TenantColumn::Visible => SlotType::Any(test.column_type),
         };
-        let column = column_path(self.is_own(rewritten, wanted)?);
-        if column.as_deref() == Some(&[test.alias.as_str(), test.column.as_str()]) {
+        if is_owner(
+            self.is_own(rewritten, wanted)?,
+            &test.alias,
+            &test.ownership,
+        ) {
             Ok(())
         } else {
             Err(differs("a tenant's predicate"))

@@ -9,7 +9,7 @@
 use super::types::{Column, Value};
 use crate::catalog::{Oid, RelationName, SYSTEM_COLUMNS, oid};
 use crate::isolate::refusal::{BeyondGrant, Reason, Refusal};
-use crate::tenant::{TenantType, Verb};
+use crate::tenant::{Ownership, TenantType, Verb};
 
 /// Whether rows of tenants' tables are read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -45,16 +45,26 @@ pub(super) struct Test {
     pub(super) alias: String,
     /// The table.
     pub(super) relation: RelationName,
-    /// The tenant column.
-    pub(super) column: String,
-    /// Its type.
+    /// What says whose a row is.
+    pub(super) ownership: Ownership,
+    /// The type of the tenant column.
     pub(super) column_type: TenantType,
     /// The other columns of the primary key, if there is one.
     pub(super) key: Option<Vec<String>>,
-    /// Whether the tenant column is NOT NULL.
+    /// Whether each row has an owner.
     pub(super) not_null: bool,
     /// Where the table's name stands in the client's text.
     pub(super) at: Option<usize>,
+}
+
+impl Test {
+    /// The tenant column, if the table has one.
+    pub(super) fn tenant_column(&self) -> Option<&str> {
+        match &self.ownership {
+            Ownership::Column(column) => Some(column),
+            Ownership::Via(_) => None,
+        }
+    }
 }
 
 /// A range entry.

@@ -5,14 +5,14 @@ use pg_query::{Node, NodeEnum};
 
 use super::clauses::Keys;
 use super::names;
-use super::owner::Owner;
+use super::owner::{Owner, not_named};
 use super::proof::{Checked, Pair, Proof, absent, both, column_path, differs, empty, equal, path};
 use super::reading;
 use super::scope::{Extent, Item, Level, Locks, Output, Rows, SystemColumns, Tenancy, Test};
 use super::silent::Clause;
 use super::types::{self, Column};
+use super::via::referring_alias;
 use super::with::settled;
-use crate::isolate::refusal::BeyondGrant;
 use crate::isolate::template::SlotType;
 
 impl Proof<'_> {
@@ -256,12 +256,11 @@ impl Proof<'_> {
             if let Some(Owner::Checked { at, scoped }) = owner
                 && at >= original.len()
             {
-                let column = scoped.column.clone();
-                return Err(BeyondGrant::TenantNotNamed { column }.into());
+                return Err(not_named(scoped));
             }
             for (at, (original, rewritten)) in original.iter().zip(kept).enumerate() {
                 match owner.and_then(|owner| owner.checked_at(at)) {
-                    Some(scoped) => self.checked_owner(original, rewritten, scoped)?,
+                    Some(scoped) => self.checked_owner_of_row(original, rewritten, scoped)?,
                     None => self.expression(original, rewritten)?,
                 }
             }
@@ -509,10 +508,11 @@ fn test_alias(node: &Node) -> Option<&str> {
     let Some(NodeEnum::AExpr(operation)) = &node.node else {
         return None;
     };
-    let names = column_path(operation.lexpr.as_deref()?)?;
-    match names.as_slice() {
-        [alias, _] => Some(alias),
-        _ => None,
+    let value = operation.lexpr.as_deref()?;
+    match column_path(value).as_deref() {
+        Some([alias, _]) => Some(alias),
+        Some(_) => None,
+        None => referring_alias(value),
     }
 }
 

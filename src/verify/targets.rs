@@ -5,7 +5,7 @@ use pg_query::{Node, NodeEnum};
 
 use super::expression::{reference, sent_as};
 use super::identity;
-use super::owner::Owner;
+use super::owner::{Owner, not_named};
 use super::proof::{
     Checked, Pair, Proof, anywhere, both, column_path, differs, empty, equal, path, position,
     refuse, unsupported,
@@ -14,7 +14,7 @@ use super::scope::{self, Extent, Found, Item, Reference};
 use super::silent::Clause;
 use super::types::{Column, Typed, Value};
 use crate::catalog::oid;
-use crate::isolate::refusal::{BeyondGrant, Reason};
+use crate::isolate::refusal::Reason;
 use crate::isolate::template::SlotType;
 use crate::tenant::Scoped;
 
@@ -54,8 +54,7 @@ impl Proof<'_> {
                 .get(..=at)
                 .is_some_and(|items| items.iter().all(is_one_column))
         {
-            let column = scoped.column.clone();
-            return Err(BeyondGrant::TenantNotNamed { column }.into());
+            return Err(not_named(scoped));
         }
         for (at, original) in pair.0.iter().enumerate() {
             let Some(NodeEnum::ResTarget(original)) = &original.node else {

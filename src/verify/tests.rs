@@ -1,5 +1,7 @@
 //! Pairs of statements, as a client writes them and as they are sent, from `pairs.txt`.
 
+mod via;
+
 use std::fmt::Write;
 
 use super::{Claim, Pattern, verify};
@@ -14,7 +16,8 @@ const CATALOG: &str = include_str!("../../tests/cases/catalog.json");
 const PAIRS: &str = include_str!("tests/pairs.txt");
 
 fn classified() -> Classified {
-    let catalog: Catalog = serde_json::from_str(CATALOG).unwrap();
+    let mut catalog: Catalog = serde_json::from_str(CATALOG).unwrap();
+    catalog.relations.extend(via::relations());
     let trigger = |name: &str, table: &str| TrustedTrigger {
         name: name.to_owned(),
         table: RelationName::new("public", table),
@@ -22,10 +25,13 @@ fn classified() -> Classified {
     let policy = Policy {
         tenant_column: "tenant_id".to_owned(),
         unlisted: Unlisted::ByColumn,
-        tables: [(
-            RelationName::new("public", "countries"),
-            TablePolicy::Shared { writable: false },
-        )]
+        tables: [
+            (
+                RelationName::new("public", "countries"),
+                TablePolicy::Shared { writable: false },
+            ),
+            via::policy(),
+        ]
         .into(),
         trusted_functions: [
             "public.fmt_money(numeric)",

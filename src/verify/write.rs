@@ -17,15 +17,18 @@ use super::proof::{
 use super::reading;
 use super::scope::{Extent, Item, Level, Output, Rows, Sealed, SystemColumns, Tenancy, Test};
 use super::silent::Clause;
+use super::via::{never_filled, not_checked, through_view};
 use super::written::Written;
 use crate::catalog::Relation;
 use crate::isolate::refusal::{BeyondGrant, Reason};
 use crate::isolate::template::SlotType;
-use crate::tenant::{Class, Scoped, TenantColumn, Verb};
+use crate::tenant::{Class, Scoped, TenantColumn, Verb, Via};
 
 /// The table that a statement writes.
 pub(super) struct Target<'c> {
     pub(super) relation: &'c Relation,
+    /// What says whose its rows are, if it belongs to tenants.
+    pub(super) scoped: Option<&'c Scoped>,
     /// The tenant's test on it, if it belongs to tenants.
     pub(super) test: Option<Test>,
     /// The view that the statement names in its place.
@@ -52,7 +55,7 @@ impl Write<'_> {
     }
 }
 
-impl Target<'_> {
+impl<'c> Target<'c> {
     /// The tenant's test on it, if it belongs to tenants.
     pub(super) fn tests(&self) -> Vec<Test> {
         self.test.iter().cloned().collect()
@@ -82,9 +85,17 @@ impl Target<'_> {
         Ok(())
     }
 
+    /// What says whose a row is, if that is the row to which this column refers.
+    fn refers_by(&self, column: &str) -> Option<(&'c Scoped, &'c Via)> {
+        let scoped = self.scoped?;
+        let via = scoped.via()?;
+        (via.column == column).then_some((scoped, via))
+    }
+
     /// Whether this is the tenant column.
     fn is_owner(&self, column: &str) -> bool {
-        self.test.as_ref().is_some_and(|test| test.column == column)
+        let own = self.scoped.and_then(Scoped::tenant_column);
+        own == Some(column)
     }
 }
 
@@ -214,6 +225,7 @@ impl<'a> Proof<'a> {
         };
         let mut target = Target {
             relation,
+            scoped: None,
             test: None,
             view,
         };
@@ -222,6 +234,7 @@ impl<'a> Proof<'a> {
             item.hidden = self.hidden(scoped);
             item.tenancy = Tenancy::Scoped;
             let alias = item.name.clone().unwrap_or_default();
+            target.scoped = Some(scoped);
             target.test = Some(direct_test(alias, relation, scoped, original.location));
         }
         let may_read = self.classified().permits(Verb::Select);
@@ -327,6 +340,9 @@ impl<'a> Proof<'a> {
             };
             match (&value.node, &sent.node) {
                 (Some(NodeEnum::MultiAssignRef(o)), Some(NodeEnum::MultiAssignRef(r))) => {
+                    if let Some((_, via)) = target.refers_by(name.1) {
+                        return Err(not_checked(via));
+                    }
                     both!(MultiAssignRef, o, r, { source, colno, ncolumns });
                     target.assigns(source.0.as_deref())?;
                     equal(colno, "SET")?;
@@ -351,6 +367,14 @@ impl<'a> Proof<'a> {
         column: &str,
     ) -> Checked {
         target.assigns(Some(value))?;
+        if let Some(by) = target.refers_by(column) {
+            if self.classified().tenant_column() == TenantColumn::Visible {
+                // It could make the row another tenant's.
+                let column = column.to_owned();
+                return Err(BeyondGrant::TenantColumnAssigned { column }.into());
+            }
+            return self.checked_reference(value, sent, by);
+        }
         self.expression(value, sent)?;
         if let (Some(NodeEnum::ParamRef(parameter)), Some(column)) =
             (&value.node, target.relation.column(column))
@@ -393,14 +417,19 @@ impl<'a> Proof<'a> {
         let Some(named) = relation.0 else {
             return Err(differs("the target of a write"));
         };
-        let (_, class) = match self.written(named, &Write::Insert)? {
+        let (relation, class) = match self.written(named, &Write::Insert)? {
             None => self.writable(named, Write::Insert)?,
-            Some(view) => self.may_write(&view.table, Write::Insert, None)?,
+            Some(view) => {
+                let found = self.may_write(&view.table, Write::Insert, None)?;
+                through_view(found.1)?;
+                found
+            }
         };
-        let owner = match (class, self.classified().tenant_column()) {
-            (Class::Scoped(scoped), TenantColumn::Hidden) => Some(Owner::Added(scoped.column_type)),
-            (Class::Scoped(scoped), TenantColumn::Visible) => Some(named_owner(columns, scoped)?),
-            (Class::Shared { .. } | Class::Refused(_), _) => None,
+        let owner = match class {
+            Class::Scoped(scoped) if scoped.via().is_none() || pair.0.is_some() => {
+                self.owner_of_rows(columns, relation, scoped)?
+            }
+            Class::Scoped(_) | Class::Shared { .. } | Class::Refused(_) => None,
         };
         match pair {
             (Some(original), Some(rewritten)) => {
@@ -420,7 +449,14 @@ impl<'a> Proof<'a> {
                 self.slot(value, SlotType::One(column_type))?;
                 Ok(Some(0))
             }
-            (None, None) if owner.is_none() => Ok(Some(0)),
+            (None, None) if owner.is_none() => {
+                if let Class::Scoped(scoped) = class
+                    && let Some(via) = scoped.via()
+                {
+                    never_filled(relation, via)?;
+                }
+                Ok(Some(0))
+            }
             (None | Some(_), None) => Err(differs("the source of an INSERT")),
         }
     }
@@ -434,10 +470,11 @@ impl<'a> Proof<'a> {
     ) -> Checked {
         let (original, rewritten) = pair;
         let wrong = || differs("the columns of an INSERT");
-        let kept = match (&target.test, self.classified().tenant_column()) {
-            (Some(test), TenantColumn::Hidden) => {
+        let own = target.scoped.and_then(Scoped::tenant_column);
+        let kept = match (own, self.classified().tenant_column()) {
+            (Some(own), TenantColumn::Hidden) => {
                 let (last, kept) = rewritten.split_last().ok_or_else(wrong)?;
-                if plain_column(last) != Some(&test.column) {
+                if plain_column(last).map(String::as_str) != Some(own) {
                     return Err(wrong());
                 }
                 kept
@@ -587,9 +624,13 @@ fn only_value(node: &Node) -> Option<&Node> {
 }
 
 /// Where the column list of an INSERT names the tenant column: exactly once.
-fn named_owner<'c>(columns: &[Node], scoped: &'c Scoped) -> Checked<Owner<'c>> {
+pub(super) fn named_owner<'c>(
+    columns: &[Node],
+    scoped: &'c Scoped,
+    own: &str,
+) -> Checked<Owner<'c>> {
     let is_owner = |node: &Node| match &node.node {
-        Some(NodeEnum::ResTarget(target)) => target.name == scoped.column,
+        Some(NodeEnum::ResTarget(target)) => target.name == own,
         Some(_) | None => true,
     };
     let mut named = columns
@@ -601,7 +642,7 @@ fn named_owner<'c>(columns: &[Node], scoped: &'c Scoped) -> Checked<Owner<'c>> {
             Ok(Owner::Checked { at, scoped })
         }
         (None | Some(_), _) => {
-            let column = scoped.column.clone();
+            let column = own.to_owned();
             Err(BeyondGrant::TenantNotNamed { column }.into())
         }
     }

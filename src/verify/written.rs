@@ -347,7 +347,7 @@ fn keeps_tenant_column(written: &Written<'_>) -> Checked {
         return Ok(());
     };
     let mut shown = written.columns.iter();
-    if shown.any(|(_, sent)| sent.as_ref() == Some(&scoped.column)) {
+    if shown.any(|(_, sent)| sent.is_some() && sent.as_deref() == scoped.tenant_column()) {
         let what = "a write to a view that shows the tenant column under another name";
         return Err(unsupported(what));
     }

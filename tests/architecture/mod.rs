@@ -29,6 +29,7 @@ const BOTTOM_UP: &[&str] = &[
     "isolate::template",
     "isolate::identity",
     "isolate::mask",
+    "isolate::via",
     "isolate::gram",
     "verify",
     "bypass",
@@ -79,6 +80,7 @@ const NEVER: &[(&str, &str)] = &[
     // Two paths that prove each other share no logic.
     ("verify", "sql"),
     ("verify", "isolate::gram"),
+    ("verify", "isolate::via"),
 ];
 
 /// Types that make a `static` a hidden channel between two sessions. A `LazyLock` is a constant that

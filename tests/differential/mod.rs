@@ -8,6 +8,7 @@ mod cases;
 mod generator;
 mod random;
 mod scopes;
+pub mod via;
 mod views;
 
 use libtest_mimic::Trial;
@@ -51,6 +52,7 @@ pub fn trials() -> Vec<Trial> {
         ),
         Trial::test("differential::writes_under_scopes", scopes::check_writes),
         Trial::test("differential::scopes_of_every_type", scopes::check_types),
+        Trial::test("differential::via", via::check),
         Trial::test("differential::views", views::check),
     ]
 }

@@ -29,7 +29,9 @@ use tenantry::isolate::{Prepared, prepare, proved, splice};
 use tenantry::tenant::{Classified, Rows, TenantKey, TenantType};
 use tenantry::verify::{Claim, VerifiedStatement, verify};
 
-use crate::{fixture, grants};
+use crate::differential::via::{READS, WRITES};
+use crate::differential::{PRIVATE, SHARED};
+use crate::{fixture, grants, via};
 use variants::Context;
 
 /// Fewer mutants than this, and the test tests nothing.
@@ -137,6 +139,7 @@ pub fn trials() -> Vec<Trial> {
     vec![
         Trial::test("mutants::every_one_is_refused", every_one_is_refused),
         Trial::test("mutants::of_a_scope_are_refused", of_a_scope_are_refused),
+        Trial::test("mutants::via_are_refused", via_are_refused),
         Trial::test(
             "mutants::a_proof_holds_under_its_own_grant",
             a_proof_holds_under_its_own_grant,
@@ -203,6 +206,25 @@ fn of_a_scope_are_refused() -> Result<(), Failed> {
         assert!(tally.by_kind.contains_key(kind), "no mutant: {kind}");
     }
     Ok(())
+}
+
+/// Fewer mutants of tables that reach their tenant through another one than this, and the test tests nothing.
+const VIA_AT_LEAST: usize = 20_000;
+
+fn via_are_refused() -> Result<(), Failed> {
+    let (shared, private) = (SHARED.database(), PRIVATE.database());
+    via::make(&shared, &private);
+    let classified = via::classified(&shared);
+    let statements = [READS, WRITES].concat();
+    let statements: Vec<(String, String)> = statements
+        .into_iter()
+        .map(|sql| ("via".to_owned(), sql.to_owned()))
+        .collect();
+    let tally = refused_under(&classified, &statements)?;
+    assert!(tally.mutants >= VIA_AT_LEAST, "only {tally:?}");
+    let rows = Rows::Of([1, 2].map(TenantKey::Integer).into_iter().collect());
+    let under = classified.under(grants::scope(rows, None, None));
+    refused_under(&under, &statements).map(|_tally| ())
 }
 
 /// What was made under one grant, or under none, is not proved under another; and what is proved bears

@@ -17,6 +17,7 @@ pub mod raw;
 mod sessions;
 mod settings;
 mod shared;
+mod via;
 
 use libtest_mimic::Trial;
 
@@ -33,6 +34,7 @@ pub fn trials() -> Vec<Trial> {
         faults::trials(),
         gaps::trials(),
         hatch::trials(),
+        via::trials(),
     ]
     .into_iter()
     .flatten()

@@ -32,6 +32,7 @@ impl<'a> Rewriter<'a> {
         let target = self.target(update.relation.as_ref(), "update")?;
         self.rename(&target, &update.target_list)?;
         Children(&mut |child| self.node(child)).update(update)?;
+        self.check_assigned(&update.target_list, &target)?;
         self.guard_row(&target, update.where_clause.as_deref());
         self.returning(
             update.returning_clause.as_ref(),
@@ -75,10 +76,13 @@ impl<'a> Rewriter<'a> {
         Children(&mut |child| self.node(child)).insert(insert)?;
         let width = source.map_or(Some(0), |source| self.width(source));
         let behind = self.insert_columns(&insert.cols, &target, target.behind, width)?;
-        match (source, target.scoped) {
-            (Some(_), Some(scoped)) => self.add_values(behind, scoped)?,
-            (None, Some(scoped)) => self.default_values(behind, scoped),
-            (_, None) => {}
+        match (source, target.scoped.map(|scoped| (scoped, scoped.via()))) {
+            (Some(_), Some((_, Some(via)))) => {
+                self.check_references(&insert.cols, behind, (&target, via))?;
+            }
+            (Some(_), Some((scoped, None))) => self.add_values(behind, scoped)?,
+            (None, Some((scoped, None))) => self.default_values(behind, scoped),
+            (None, Some((_, Some(_)))) | (_, None) => {}
         }
         if let Some(conflict) = &insert.on_conflict_clause {
             self.on_conflict(conflict, &target)?;
@@ -137,12 +141,18 @@ impl<'a> Rewriter<'a> {
                 self.edits.insert(then, format!("AND {guard}"));
             }
         }
+        if self.words.is(then + 1, Token::Update) {
+            self.check_assigned(&clause.target_list, target)?;
+        }
         let (Some(scoped), true) = (target.scoped, self.words.is(then + 1, Token::Insert)) else {
             return Ok(());
         };
         let width = Some(clause.values.len());
         let columns = &clause.target_list;
         let behind = self.insert_columns(columns, target, then + 2, width)?;
+        if let Some(via) = scoped.via() {
+            return self.check_references(columns, behind, (target, via));
+        }
         if self.words.is(behind, Token::Default) {
             self.default_values(behind, scoped);
             return Ok(());
@@ -232,7 +242,8 @@ impl<'a> Rewriter<'a> {
         } else {
             self.words.behind_group(at)?
         };
-        let tenant = target.scoped.map(|scoped| sql::quote(&scoped.column));
+        let tenant = target.scoped.and_then(Scoped::tenant_column);
+        let tenant = tenant.map(sql::quote);
         if !columns.is_empty() {
             if let Some(tenant) = tenant {
                 self.edits.insert(behind - 1, format!(", {tenant}"));
@@ -401,9 +412,12 @@ impl<'a> Rewriter<'a> {
         let at = self.words.at(conflict.location)? + 2;
         if self.words.is(at, Token::Ascii40) {
             let behind = self.words.behind_group(at)?;
-            let column = sql::quote(&scoped.column);
-            self.edits.insert(behind - 1, format!(", {column}"));
+            if let Some(column) = scoped.tenant_column() {
+                let column = sql::quote(column);
+                self.edits.insert(behind - 1, format!(", {column}"));
+            }
         }
+        self.check_assigned(&conflict.target_list, target)?;
         let action = self.words.next_of(at, &[Token::Do]);
         if self.words.is(action + 1, Token::Update) {
             self.guard(target, action, Vec::new());
@@ -422,7 +436,8 @@ impl<'a> Rewriter<'a> {
             return Ok(());
         };
         let is_visible = self.classified.tenant_column() == TenantColumn::Visible;
-        if target.view.is_none() && (target.scoped.is_none() || is_visible) {
+        let hides = target.scoped.is_some_and(|scoped| scoped.via().is_none());
+        if target.view.is_none() && (!hides || is_visible) {
             return Ok(());
         }
         for item in &returning.exprs {

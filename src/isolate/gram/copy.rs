@@ -79,7 +79,10 @@ impl Rewriter<'_> {
         if !copy.is_from {
             return self.copy_out(relation, scoped, (start, behind), &columns);
         }
-        let owner = sql::quote(&scoped.column);
+        let owner = scoped.tenant_column().ok_or_else(|| {
+            unsupported("COPY FROM for a table that reaches its tenant through another one")
+        })?;
+        let owner = sql::quote(owner);
         let list = [vec![owner], columns].concat().join(", ");
         let target = format!("{} ({list})", qualified(&relation.name));
         self.edits.replace(start..behind, target);

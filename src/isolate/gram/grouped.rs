@@ -130,9 +130,9 @@ impl<'a> Rewriter<'a> {
                 })
             };
             let catalog = self.classified.catalog();
-            for name in
-                table.dependent(catalog, &scoped.column, grouped, |name| self.mentions(name))
-            {
+            for name in table.dependent(catalog, scoped.tenant_column(), grouped, |name| {
+                self.mentions(name)
+            }) {
                 text.push_str(", ");
                 text.push_str(&sql::quote(&table.alias));
                 text.push('.');

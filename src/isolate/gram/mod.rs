@@ -28,6 +28,7 @@ mod prepare;
 mod query;
 mod row_type;
 mod setting;
+mod via;
 mod view;
 mod words;
 mod written;
@@ -43,6 +44,7 @@ use crate::isolate::kind::Kind;
 use crate::isolate::refusal::{Reason, Refusal};
 use crate::isolate::remedy::Remedy;
 use crate::isolate::template::{Edit, Slot, SlotType, Template};
+use crate::isolate::via::owner;
 use crate::sql;
 use crate::tenant::{Classified, Costs, Scoped, TenantColumn, TenantType};
 use children::Children;
@@ -451,18 +453,19 @@ impl Rewriter<'_> {
         format!("${number}::pg_catalog.{}", slot_type.name())
     }
 
-    /// `alias.tenant_column OPERATOR(pg_catalog.=) slot`, or `.. ANY (slot)` under a scope.
+    /// `alias.tenant_column OPERATOR(pg_catalog.=) slot`, the owner of the row referred to in place of the column, or `.. ANY (slot)` under a scope.
     fn predicate(&mut self, alias: &str, scoped: &Scoped) -> String {
+        self.is_own(&owner(alias, &scoped.ownership), scoped)
+    }
+
+    /// Whether a value is the tenant's, or one of the scope's.
+    fn is_own(&mut self, value: &str, scoped: &Scoped) -> String {
         let slot = self.slot(scoped.column_type);
-        let value = match self.classified.tenant_column() {
+        let own = match self.classified.tenant_column() {
             TenantColumn::Hidden => slot,
             TenantColumn::Visible => format!("ANY ({slot})"),
         };
-        format!(
-            "{}.{} OPERATOR(pg_catalog.=) {value}",
-            sql::quote(alias),
-            sql::quote(&scoped.column)
-        )
+        format!("{value} OPERATOR(pg_catalog.=) {own}")
     }
 }
 

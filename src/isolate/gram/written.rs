@@ -24,7 +24,7 @@ pub(super) struct Written<'a> {
     view: &'a Relation,
     table: &'a Relation,
     scoped: Option<&'a Scoped>,
-    columns: Vec<Named>,
+    pub(super) columns: Vec<Named>,
     /// The conditions of the definition, as they are sent.
     pub(super) conditions: Vec<String>,
 }

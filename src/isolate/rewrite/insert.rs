@@ -10,7 +10,7 @@ use crate::sql::ast::{
     ConflictTarget, DoUpdate, Insert, ObjectName, OnConflict, OnConflictAction, OnInsert, Query,
     SelectItem, SetExpr, TableObject,
 };
-use crate::tenant::{TenantColumn, Verb};
+use crate::tenant::{Ownership, TenantColumn, Verb};
 
 impl<'a> Rewriter<'a> {
     /// `INSERT INTO target (columns, tenant_column) ..`, with the tenant's value in every row.
@@ -34,8 +34,15 @@ impl<'a> Rewriter<'a> {
         }
         self.insert_columns(insert, &target, scope)?;
         match (&target, self.classified.tenant_column()) {
-            (Target::Scoped(plain), TenantColumn::Hidden) => self.add_owner(insert, plain)?,
-            (Target::Scoped(plain), TenantColumn::Visible) => self.check_owners(insert, plain)?,
+            (Target::Scoped(plain), shown) => match (&plain.scoped.ownership, shown) {
+                (Ownership::Via(via), _) => self.check_references(insert, plain, via)?,
+                (Ownership::Column(column), TenantColumn::Hidden) => {
+                    self.add_owner(insert, plain, column)?;
+                }
+                (Ownership::Column(column), TenantColumn::Visible) => {
+                    self.check_owners(insert, plain, column)?;
+                }
+            },
             (Target::Shared, _) => {}
         }
         match &mut insert.on {
@@ -51,9 +58,9 @@ impl<'a> Rewriter<'a> {
     }
 
     /// The tenant's column, and the value in each row.
-    fn add_owner(&mut self, insert: &mut Insert, plain: &Plain<'a>) -> Rewritten<()> {
+    fn add_owner(&mut self, insert: &mut Insert, plain: &Plain<'a>, column: &str) -> Rewritten<()> {
         let slot = self.slot(plain.scoped.column_type);
-        let column = sql::ident(&plain.scoped.column);
+        let column = sql::ident(column);
         insert.columns.push(ObjectName::from(vec![column]));
         if let Some(source) = &mut insert.source {
             self.add_value(source, &slot)
@@ -142,9 +149,11 @@ impl<'a> Rewriter<'a> {
             }
             return Ok(());
         }
-        let (TenantColumn::Hidden, Some(source)) =
-            (self.classified.tenant_column(), &insert.source)
-        else {
+        let (TenantColumn::Hidden, Some(source), None) = (
+            self.classified.tenant_column(),
+            &insert.source,
+            plain.scoped.via(),
+        ) else {
             return Ok(());
         };
         let Some(width) = self.width(source, scope) else {
@@ -220,7 +229,7 @@ impl<'a> Rewriter<'a> {
                 if let (Target::Scoped(plain), TenantColumn::Hidden) =
                     (target, self.classified.tenant_column())
                 {
-                    columns.push(sql::ident(&plain.scoped.column));
+                    columns.extend(plain.scoped.tenant_column().map(sql::ident));
                 }
             }
         }

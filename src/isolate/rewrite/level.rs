@@ -223,14 +223,16 @@ impl<'a> Rewriter<'a> {
             .count();
         let on_row = |used: &String| self.row_function(used, relation).is_some();
         let is_visible = |used: &String| {
-            (relation.column(used).is_some() && *used != scoped.column)
+            (relation.column(used).is_some() && scoped.tenant_column() != Some(used))
                 || SYSTEM_COLUMNS.contains(&used.as_str())
                 || on_row(used)
         };
         let shows_nothing_else = match self.classified.tenant_column() {
             TenantColumn::Visible => true,
             TenantColumn::Hidden => {
-                !self.words.mentions(&scoped.column)
+                !scoped
+                    .tenant_column()
+                    .is_some_and(|column| self.words.mentions(column))
                     && stars == expanded
                     && qualified_uses
                         .iter()
@@ -254,7 +256,9 @@ impl<'a> Rewriter<'a> {
         projection: &mut Vec<SelectItem>,
         level: &Level<'a>,
     ) -> Rewritten<()> {
-        if level.plain.is_empty() || self.classified.tenant_column() == TenantColumn::Visible {
+        let hides = |plain: &Plain<'_>| plain.scoped.via().is_none();
+        let hides_any = level.plain.iter().any(hides);
+        if !hides_any || self.classified.tenant_column() == TenantColumn::Visible {
             return Ok(());
         }
         let mut expanded = Vec::with_capacity(projection.len());
@@ -269,7 +273,10 @@ impl<'a> Rewriter<'a> {
                     }
                 }
                 Some(Wildcard::Of(alias))
-                    if level.plain.iter().any(|plain| plain.alias == alias) =>
+                    if level
+                        .plain
+                        .iter()
+                        .any(|plain| plain.alias == alias && hides(plain)) =>
                 {
                     self.expand(&alias, level, &mut expanded);
                 }
@@ -281,7 +288,8 @@ impl<'a> Rewriter<'a> {
     }
 
     fn expand(&self, alias: &str, level: &Level<'a>, expanded: &mut Vec<SelectItem>) {
-        let Some(plain) = level.plain.iter().find(|plain| plain.alias == alias) else {
+        let hidden = |plain: &&Plain<'_>| plain.alias == alias && plain.scoped.via().is_none();
+        let Some(plain) = level.plain.iter().find(hidden) else {
             let name = ObjectName::from(vec![sql::ident(alias)]);
             let kind = SelectItemQualifiedWildcardKind::ObjectName(name);
             expanded.push(SelectItem::QualifiedWildcard(
@@ -323,13 +331,15 @@ impl<'a> Rewriter<'a> {
             return Ok(());
         }
         for plain in &level.plain {
-            let Some(key) = plain.relation.primary_key() else {
+            let (Some(key), Some(tenant)) =
+                (plain.relation.primary_key(), plain.scoped.tenant_column())
+            else {
                 continue;
             };
             let own: Vec<&String> = key
                 .columns
                 .iter()
-                .filter(|column| **column != plain.scoped.column)
+                .filter(|column| *column != tenant)
                 .collect();
             let grouped = |column: &String| {
                 expressions
@@ -337,11 +347,7 @@ impl<'a> Rewriter<'a> {
                     .any(|expression| is_column(expression, &plain.alias, level, column))
             };
             if key.columns.len() > own.len() && own.iter().all(|column| grouped(column)) {
-                let text = format!(
-                    "{}.{}",
-                    sql::quote(&plain.alias),
-                    sql::quote(&plain.scoped.column)
-                );
+                let text = format!("{}.{}", sql::quote(&plain.alias), sql::quote(tenant));
                 expressions.push(composed(sql::expression(&text))?);
             }
         }
@@ -355,7 +361,7 @@ impl<'a> Rewriter<'a> {
             let used =
                 |name: &str| self.words.mentions(name) || qualified.iter().any(|used| used == "*");
             let catalog = self.classified.catalog();
-            let names = fenced.dependent(catalog, &scoped.column, grouped, used);
+            let names = fenced.dependent(catalog, scoped.tenant_column(), grouped, used);
             let quoted = names
                 .into_iter()
                 .map(|name| format!("{}.{}", sql::quote(alias), sql::quote(name)));

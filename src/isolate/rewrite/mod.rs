@@ -24,6 +24,7 @@ mod query;
 mod remedy;
 mod session;
 mod update;
+mod via;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,6 +33,7 @@ use crate::catalog::{Relation, RelationName, Resolved};
 use crate::isolate::refusal::{BeyondGrant, Reason, Refusal};
 use crate::isolate::remedy::Remedy;
 use crate::isolate::template::{Reading, Slot, SlotType, Template};
+use crate::isolate::via::owner;
 use crate::isolate::{Kind, Prepared};
 use crate::sql::ast::{BinaryOperator, Expr, Ident, ObjectName, Spanned, Statement};
 use crate::sql::{self, Lexemes, ParsedStatement, Token};
@@ -272,8 +274,7 @@ impl<'a> Rewriter<'a> {
 
     /// `alias.tenant_column OPERATOR(pg_catalog.=) slot`, or `.. ANY (slot)` under a scope.
     fn predicate(&mut self, alias: &str, scoped: &Scoped) -> Rewritten<Expr> {
-        let column = format!("{}.{}", sql::quote(alias), sql::quote(&scoped.column));
-        self.is_own(&column, scoped.column_type)
+        self.is_own(&owner(alias, &scoped.ownership), scoped.column_type)
     }
 
     /// Whether a value is the tenant's, or one of the scope's. Nothing in the database can take the place

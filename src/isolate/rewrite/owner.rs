@@ -8,17 +8,23 @@
 //! give two values. NULL would do in place of the failure, but for a trigger that puts a tenant there.
 
 use super::level::Plain;
+use super::via::not_checked;
 use super::{Rewriter, Rewritten, composed, names};
 use crate::isolate::refusal::{BeyondGrant, Reason, Refusal};
 use crate::isolate::template::OUT_OF_SCOPE;
 use crate::sql;
 use crate::sql::ast::{Expr, Ident, Insert, Query, SelectItem, SetExpr, UnaryOperator, Value};
-use crate::tenant::{Rows, Scope, TenantKey, TenantType};
+use crate::tenant::{Ownership, Rows, Scope, TenantKey, TenantType};
 
 impl Rewriter<'_> {
     /// Checks the value for the tenant column in every row and branch.
-    pub(super) fn check_owners(&mut self, insert: &mut Insert, plain: &Plain<'_>) -> Rewritten<()> {
-        let is_owner = |name| names::single(name).is_ok_and(|name| name == plain.scoped.column);
+    pub(super) fn check_owners(
+        &mut self,
+        insert: &mut Insert,
+        plain: &Plain<'_>,
+        column: &str,
+    ) -> Rewritten<()> {
+        let is_owner = |name| names::single(name).is_ok_and(|name| name == column);
         let at = insert.columns.iter().position(is_owner);
         match (at, &mut insert.source) {
             (Some(at), Some(source)) => self.check_query(source, at, plain),
@@ -26,7 +32,13 @@ impl Rewriter<'_> {
         }
     }
 
-    fn check_query(&mut self, query: &mut Query, at: usize, plain: &Plain<'_>) -> Rewritten<()> {
+    /// Checks the value at one place of every row and branch.
+    pub(super) fn check_query(
+        &mut self,
+        query: &mut Query,
+        at: usize,
+        plain: &Plain<'_>,
+    ) -> Rewritten<()> {
         self.check_body(&mut query.body, at, plain)
     }
 
@@ -40,22 +52,17 @@ impl Rewriter<'_> {
                 Ok(())
             }
             SetExpr::Select(select) => {
-                let (before, rest) = select
-                    .projection
-                    .split_at_mut_checked(at)
-                    .ok_or_else(too_few)?;
                 let is_one = |item: &SelectItem| match item {
                     SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. } => true,
                     SelectItem::ExprWithAliases { .. }
                     | SelectItem::QualifiedWildcard(..)
                     | SelectItem::Wildcard(_) => false,
                 };
-                let Some(item) = rest.first_mut() else {
-                    return Err(too_few());
-                };
-                if !before.iter().all(is_one) {
+                let mut before = select.projection.iter().take(at);
+                if !before.all(is_one) {
                     return Err(not_named(plain));
                 }
+                let item = select.projection.get_mut(at).ok_or_else(too_few)?;
                 *item = self.checked_item(item, plain)?;
                 Ok(())
             }
@@ -89,9 +96,11 @@ impl Rewriter<'_> {
     }
 
     fn checked(&mut self, value: &Expr, plain: &Plain<'_>) -> Rewritten<Expr> {
+        if let Some(via) = plain.scoped.via() {
+            return self.checked_reference(value, (plain, via));
+        }
         if !is_single_valued(value) {
-            let column = plain.scoped.column.clone();
-            return Err(self.refuse_at(value, BeyondGrant::TenantNotNamed { column }.into()));
+            return Err(self.refuse_at(value, not_named(plain).reason));
         }
         let tenant_type = plain.scoped.column_type;
         if let Some(scope) = self.classified.scope()
@@ -125,10 +134,13 @@ impl Rewriter<'_> {
 }
 
 fn not_named(plain: &Plain<'_>) -> Refusal {
-    BeyondGrant::TenantNotNamed {
-        column: plain.scoped.column.clone(),
+    match &plain.scoped.ownership {
+        Ownership::Column(column) => BeyondGrant::TenantNotNamed {
+            column: column.clone(),
+        }
+        .into(),
+        Ownership::Via(via) => not_checked(via),
     }
-    .into()
 }
 
 fn too_few() -> Refusal {
@@ -155,7 +167,7 @@ fn is_single_valued(value: &Expr) -> bool {
     }
 }
 
-fn is_default(name: &Ident) -> bool {
+pub(super) fn is_default(name: &Ident) -> bool {
     name.quote_style.is_none() && name.value.eq_ignore_ascii_case("default")
 }
 

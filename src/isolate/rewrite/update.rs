@@ -188,7 +188,9 @@ impl<'a> Rewriter<'a> {
             Some(alias) => identifier(alias)?,
             None => implicit_alias(name)?,
         };
-        self.tenant_column_unused(&scoped.column)?;
+        if let Some(column) = scoped.tenant_column() {
+            self.tenant_column_unused(column)?;
+        }
         Ok((
             Target::Scoped(Plain {
                 alias,
@@ -241,6 +243,7 @@ impl<'a> Rewriter<'a> {
                 }
             }
             self.expression(value, scope)?;
+            self.check_assigned(column, value, target)?;
         }
         Ok(())
     }
@@ -253,10 +256,11 @@ impl<'a> Rewriter<'a> {
         else {
             return Ok(());
         };
-        if column == scoped.column && self.classified.tenant_column() == TenantColumn::Visible {
+        let is_owner = scoped.tenant_column() == Some(column.as_str());
+        if is_owner && self.classified.tenant_column() == TenantColumn::Visible {
             return Err(self.refuse_at(name, BeyondGrant::TenantColumnAssigned { column }.into()));
         }
-        if column == scoped.column || relation.column(&column).is_none() {
+        if is_owner || relation.column(&column).is_none() {
             return Err(self.refuse_at(name, no_such_column(&column, &relation.name.name)));
         }
         Ok(())
