@@ -14,6 +14,7 @@
 //! - the command line as a script meets it: `cli`
 //! - an input that a fuzz target found: `fuzz/corpus`, played by `replay`
 //! - bytes, sessions and faults, through a running proxy: `wire`
+//! - the conditions that applications write: silent, and as quick as by hand: `conditions`
 //! - what may run on rows of other tenants, on the worst values: `silent`
 //! - a wrong rewrite that the verifier must refuse: `mutants`
 //! - the cluster itself and what starts it: `support`
@@ -35,6 +36,7 @@ mod architecture;
 mod audit;
 mod catalog;
 mod cli;
+mod conditions;
 mod config;
 mod differential;
 mod fixture;
@@ -64,6 +66,7 @@ fn main() -> ExitCode {
         audit::trials(),
         catalog::trials(),
         cli::trials(),
+        conditions::trials(),
         config::trials(),
         differential::trials(),
         generated::trials(),

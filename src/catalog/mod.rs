@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 pub use relation::{
-    Column, ForeignKey, ForeignKeyAction, Generated, Relation, RelationKind, RelationName,
+    Column, ForeignKey, ForeignKeyAction, Generated, Indexed, Relation, RelationKind, RelationName,
     SYSTEM_COLUMNS, Trigger, UniqueKey, View,
 };
 pub use text::{qualified_name, runs_text};
@@ -42,8 +42,23 @@ pub struct Function {
     /// Its input argument types as `pg_get_function_identity_arguments` without names prints them,
     /// each schema-qualified unless in `pg_catalog`: `numeric`, `public.customers`.
     pub arguments: Vec<String>,
+    /// The beginning of the SHA-256 of its definition; none of an extension's function or an aggregate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<String>,
     /// The extension that owns it.
     pub extension: Option<String>,
+}
+
+impl Function {
+    /// `schema.name(types)`
+    pub fn signature(&self) -> String {
+        format!(
+            "{}.{}({})",
+            self.schema,
+            self.name,
+            self.arguments.join(", ")
+        )
+    }
 }
 
 /// An operator outside `pg_catalog`.

@@ -185,6 +185,18 @@ pub struct View {
     pub options: Vec<String>,
 }
 
+/// An expression that an index of the table holds for every row.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Indexed {
+    /// The expression's text, as `pg_get_indexdef` prints it.
+    pub expression: String,
+    /// Its type.
+    pub type_oid: Oid,
+    /// Its collation; 0 where the type has none.
+    pub collation: Oid,
+}
+
 /// A table, view, sequence or other relation.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -215,6 +227,10 @@ pub struct Relation {
     /// its indexes, as `schema.name(type, type)`; those of extensions left out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub read_code: Vec<String>,
+    /// The expressions of its valid indexes without a WHERE that call nothing outside `pg_catalog`: each was
+    /// computed for every row, also of partitions, when the row was written.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub indexed: Vec<Indexed>,
     /// Whether row security is enabled and has policies: their conditions run on every row.
     #[serde(default, skip_serializing_if = "is_false")]
     pub row_security: bool,

@@ -38,6 +38,9 @@ pub struct Type {
     pub name: String,
     /// What it is.
     pub kind: TypeKind,
+    /// The labels of an enum, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<String>,
     /// The extension that owns it.
     pub extension: Option<String>,
     /// The functions outside `pg_catalog` that making a value of it runs unseen, as
@@ -107,4 +110,16 @@ pub mod oid {
     pub const UUID_ARRAY: Oid = 2951;
     /// `jsonb`
     pub const JSONB: Oid = 3802;
+    /// `int4range`
+    pub const INT4RANGE: Oid = 3904;
+    /// `numrange`
+    pub const NUMRANGE: Oid = 3906;
+    /// `tsrange`
+    pub const TSRANGE: Oid = 3908;
+    /// `tstzrange`
+    pub const TSTZRANGE: Oid = 3910;
+    /// `daterange`
+    pub const DATERANGE: Oid = 3912;
+    /// `int8range`
+    pub const INT8RANGE: Oid = 3926;
 }

@@ -86,9 +86,20 @@ pub(super) fn trusted_trigger(text: &str) -> Option<TrustedTrigger> {
     }
 }
 
-/// `public.order_total(integer)`
+/// The digits of a function's fingerprint.
+const FINGERPRINT: usize = 32;
+
+/// `public.order_total(integer)`, and behind it perhaps ` = ` and a fingerprint.
 pub(super) fn trusted_function(text: &str) -> Option<String> {
-    let (name, arguments) = text.split_once('(')?;
+    let signature = match text.rsplit_once(" = ") {
+        Some((signature, fingerprint)) => {
+            let is_hex = |digit: char| matches!(digit, '0'..='9' | 'a'..='f');
+            let is_whole = fingerprint.len() == FINGERPRINT && fingerprint.chars().all(is_hex);
+            is_whole.then_some(signature)?
+        }
+        None => text,
+    };
+    let (name, arguments) = signature.split_once('(')?;
     let arguments = arguments.strip_suffix(')')?;
     let is_plain = !arguments.contains([')', ';', '\'']);
     (relation_name(name.trim()).is_some() && is_plain).then(|| text.to_owned())

@@ -306,13 +306,22 @@ fn of_functions(classified: &Classified) -> Vec<Finding> {
                 && !classified.trusts_function(&function.schema, &function.name)
         })
         .map(|function| {
-            let arguments = function.arguments.join(", ");
-            let signature = format!("{}.{}({arguments})", function.schema, function.name);
+            let signature = function.signature();
+            let message = if classified.has_changed(&signature) {
+                "tenants cannot call it any more: its definition is not the one that was reviewed"
+            } else {
+                "tenants cannot call it: nobody has reviewed what it reads"
+            };
+            let fingerprint = function.fingerprint.as_ref();
+            let line = fingerprint.map_or_else(
+                || signature.clone(),
+                |fingerprint| format!("{signature} = {fingerprint}"),
+            );
             Finding {
-                message: "tenants cannot call it: nobody has reviewed what it reads".to_owned(),
+                message: message.to_owned(),
                 remedy: format!(
                     "If it reads no tenant's table, name it in policy.toml: [functions] trusted = \
-                     [\"{signature}\"]. If not, leave it so."
+                     [\"{line}\"]. If not, leave it so."
                 ),
                 subject: signature,
             }

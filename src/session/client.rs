@@ -657,8 +657,8 @@ fn check_bind(bind: &Bind, plan: &Plan) -> Result<(), Failure> {
     Ok(())
 }
 
-/// LIKE fails on a wrong pattern only where a row fits it so far, which may be another tenant's row. So it
-/// fails here, with PostgreSQL's own words.
+/// LIKE fails on a wrong pattern only where a row fits it so far, which may be another tenant's row, and a
+/// cast to an enum where a row is looked at. So they fail here, with PostgreSQL's own words.
 fn check_patterns(bind: &Bind, plan: &Plan) -> Result<(), Failure> {
     if plan.patterns().next().is_none() {
         return Ok(());
@@ -668,14 +668,14 @@ fn check_patterns(bind: &Bind, plan: &Plan) -> Result<(), Failure> {
         let value = usize::from(pattern.number)
             .checked_sub(1)
             .and_then(|index| values.get(index));
-        let fits = match value {
-            Some(Some(value)) => pattern.fits(value),
-            Some(None) => true,
-            None => false,
-        };
-        if !fits {
-            let message = "LIKE pattern must not end with escape character";
-            return Err(ErrorReport::error("22025", message));
+        match value {
+            Some(Some(value)) => {
+                if let Some((sqlstate, message)) = pattern.fault(value) {
+                    return Err(ErrorReport::error(sqlstate, message));
+                }
+            }
+            Some(None) => {}
+            None => return Err(ErrorReport::error("22023", "a parameter has no value")),
         }
     }
     Ok(())

@@ -161,6 +161,7 @@ fn relation(table: &str, columns: &[(String, Oid)]) -> Relation {
         triggers: Vec::new(),
         code: Vec::new(),
         read_code: Vec::new(),
+        indexed: Vec::new(),
         row_security: false,
         has_rules: false,
         parents: Vec::new(),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::column::{by_column, is_table};
 use super::references::{TellingCheck, pairs};
+use super::reviewed::{has_changed, trusts};
 use super::via::{by_parent, owned_so};
 use super::view::of_view;
 use super::{
@@ -334,9 +335,14 @@ impl Classified {
             .all(|signature| self.trusts_signature(signature))
     }
 
-    /// Whether the policy names exactly this `schema.name(types)`, spaces aside.
+    /// Whether the policy names this `schema.name(types)` with the fingerprint of another definition.
+    pub fn has_changed(&self, signature: &str) -> bool {
+        has_changed(&self.catalog, &self.policy, signature)
+    }
+
+    /// Whether the policy names exactly this `schema.name(types)`, as it is now.
     fn trusts_signature(&self, signature: &str) -> bool {
-        trusts(&self.policy, signature)
+        trusts(&self.catalog, &self.policy, signature)
     }
 
     /// Why a write to this relation could reach beyond the tenant, or beyond the scope of a grant; the
@@ -565,15 +571,6 @@ fn in_own_database(kind: RelationKind) -> Option<&'static Class> {
     }
 }
 
-/// Whether the policy names exactly this `schema.name(types)`, spaces aside.
-fn trusts(policy: &Policy, signature: &str) -> bool {
-    let plain = |text: &str| text.replace(' ', "");
-    policy
-        .trusted_functions
-        .iter()
-        .any(|entry| plain(entry) == plain(signature))
-}
-
 /// What of a relation would run on rows of all tenants while it is read. Its partitions and children are read
 /// with it; the policies of row security are those of the relation that is named.
 pub(super) fn unseen(
@@ -597,7 +594,7 @@ pub(super) fn unseen(
     if relation.kind == RelationKind::ForeignTable && !trusted {
         return Some(Closed::Foreign);
     }
-    let is_trusted = |function: &String| trusts(policy, function);
+    let is_trusted = |function: &String| trusts(catalog, policy, function);
     if depth > PARENTS_MAX || !relation.read_code.iter().all(is_trusted) {
         return Some(Closed::UntrustedIndex);
     }

@@ -15,6 +15,7 @@ mod column;
 mod id;
 mod policy;
 mod references;
+mod reviewed;
 mod scope;
 mod sequence;
 mod truncate;

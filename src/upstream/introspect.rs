@@ -21,8 +21,8 @@ use tokio_postgres::{Client, IsolationLevel, NoTls, Row, Transaction};
 
 use super::unseen::{code, code_of_types, read_code};
 use crate::catalog::{
-    Catalog, Column, ForeignKey, ForeignKeyAction, Function, Generated, Oid, Operator, Relation,
-    RelationKind, RelationName, Trigger, Type, TypeKind, UniqueKey, View,
+    Catalog, Column, ForeignKey, ForeignKeyAction, Function, Generated, Indexed, Oid, Operator,
+    Relation, RelationKind, RelationName, Trigger, Type, TypeKind, UniqueKey, View,
 };
 use crate::config::{Upstream, UpstreamAddress};
 use crate::protocol::backend::SERVER_ENCODING;
@@ -250,6 +250,7 @@ async fn relations(transaction: &Transaction<'_>) -> Result<Vec<Relation>, Intro
     let mut parents = parents(transaction).await?;
     let mut code = code(transaction).await?;
     let mut read_code = read_code(transaction).await?;
+    let mut indexed = indexed(transaction).await?;
     let mut owners = owners(transaction).await?;
     let rows = transaction.query(&query, &[]).await?;
     rows.iter()
@@ -267,6 +268,7 @@ async fn relations(transaction: &Transaction<'_>) -> Result<Vec<Relation>, Intro
                 triggers: triggers.remove(&oid).unwrap_or_default(),
                 code: code.remove(&oid).unwrap_or_default(),
                 read_code: read_code.remove(&oid).unwrap_or_default(),
+                indexed: indexed.remove(&oid).unwrap_or_default(),
                 row_security: row.try_get(8)?,
                 has_rules: row.try_get(6)?,
                 parents: parents.remove(&oid).unwrap_or_default(),
@@ -486,7 +488,8 @@ async fn owners(
 /// An array is what another type names as its array type; `int2vector` and the like are none.
 async fn types(transaction: &Transaction<'_>) -> Result<Vec<Type>, IntrospectError> {
     let query = format!(
-        "SELECT x.oid, n.nspname::text, x.typname::text, x.typtype::text, x.typbasetype, e.oid, {} \
+        "SELECT x.oid, n.nspname::text, x.typname::text, x.typtype::text, x.typbasetype, e.oid, {}, \
+         ARRAY(SELECT l.enumlabel::text FROM pg_enum l WHERE l.enumtypid = x.oid ORDER BY l.enumsortorder) \
          FROM pg_type x JOIN pg_namespace n ON n.oid = x.typnamespace \
          LEFT JOIN pg_type e ON e.typarray = x.oid WHERE {NOT_INTERNAL}",
         extension_of("pg_type")
@@ -507,6 +510,7 @@ async fn types(transaction: &Transaction<'_>) -> Result<Vec<Type>, IntrospectErr
                     Some(element) => TypeKind::Array(element),
                     None => type_kind(row.try_get(3)?, base)?,
                 },
+                labels: row.try_get(7)?,
                 extension: row.try_get(6)?,
             })
         })
@@ -526,11 +530,42 @@ fn type_kind(typtype: &str, base: Oid) -> Result<TypeKind, IntrospectError> {
     })
 }
 
+/// The expressions that valid indexes hold for every row. An index that was built over broken chains of
+/// updates, one of a partitioned table with foreign partitions and one of a parent of others does not.
+async fn indexed(transaction: &Transaction<'_>) -> Result<PerRelation<Indexed>, IntrospectError> {
+    let query = "SELECT DISTINCT i.indrelid, pg_get_indexdef(i.indexrelid, k.at::integer, false), a.atttypid, a.attcollation \
+         FROM pg_index i JOIN pg_class t ON t.oid = i.indrelid \
+         CROSS JOIN unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, at) \
+         JOIN pg_attribute a ON a.attrelid = i.indexrelid AND a.attnum = k.at \
+         WHERE k.attnum = 0 AND i.indpred IS NULL AND NOT i.indcheckxmin \
+           AND i.indisvalid AND i.indisready AND i.indislive \
+           AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass \
+             AND d.objid = i.indexrelid AND d.refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass)) \
+           AND CASE t.relkind \
+             WHEN 'p' THEN NOT EXISTS (SELECT FROM pg_partition_tree(i.indrelid) p \
+               JOIN pg_class c ON c.oid = p.relid WHERE c.relkind = 'f') \
+             ELSE NOT EXISTS (SELECT FROM pg_inherits h WHERE h.inhparent = i.indrelid) END \
+         ORDER BY 1, 2";
+    let mut indexed = PerRelation::new();
+    for row in transaction.query(query, &[]).await? {
+        let expression = Indexed {
+            expression: row.try_get(1)?,
+            type_oid: row.try_get(2)?,
+            collation: row.try_get(3)?,
+        };
+        let of_table: &mut Vec<Indexed> = indexed.entry(row.try_get(0)?).or_default();
+        of_table.push(expression);
+    }
+    Ok(indexed)
+}
+
 async fn functions(transaction: &Transaction<'_>) -> Result<Vec<Function>, IntrospectError> {
     let query = format!(
         "SELECT n.nspname::text, x.proname::text, \
          ARRAY(SELECT format_type(a.type, NULL) \
-           FROM unnest(x.proargtypes::oid[]) WITH ORDINALITY AS a(type, at) ORDER BY a.at), {} \
+           FROM unnest(x.proargtypes::oid[]) WITH ORDINALITY AS a(type, at) ORDER BY a.at), {0}, \
+         CASE WHEN x.prokind <> 'a' AND {NOT_SYSTEM} AND {0} IS NULL THEN \
+           left(encode(sha256(convert_to(pg_get_functiondef(x.oid), 'UTF8')), 'hex'), 32) END \
          FROM pg_proc x JOIN pg_namespace n ON n.oid = x.pronamespace \
          WHERE n.nspname <> 'pg_catalog' AND {NOT_INTERNAL}",
         extension_of("pg_proc")
@@ -543,6 +578,7 @@ async fn functions(transaction: &Transaction<'_>) -> Result<Vec<Function>, Intro
                 name: row.try_get(1)?,
                 arguments: row.try_get(2)?,
                 extension: row.try_get(3)?,
+                fingerprint: row.try_get(4)?,
             })
         })
         .collect()

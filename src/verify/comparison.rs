@@ -6,6 +6,7 @@ use pg_query::Node;
 
 use super::constants;
 use super::proof::{Proof, path, refuse};
+use super::regular;
 use super::scope::{Extent, Output};
 use super::silent::{self, location, loud};
 use super::types::{self, Columns, OPAQUE, Origin, Size, Typed, Value};
@@ -203,6 +204,9 @@ impl Proof<'_> {
         }
         if word == "count" {
             return argument.node.is_some_and(constants::is_count);
+        }
+        if word == "regular" {
+            return literal.is_some_and(regular::is_simple);
         }
         let (check, name) = word.split_once(':').unwrap_or(("any", word));
         let checked = match check {

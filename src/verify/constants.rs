@@ -239,6 +239,19 @@ pub(super) fn aggregate(name: &str, argument: Option<Value>, clause: Clause) -> 
     Some(Value::varying(result))
 }
 
+/// The range that a function of this name makes of its bounds; none of any other function.
+pub(super) fn range_of(function: &str) -> Oid {
+    match function {
+        "int4range" => oid::INT4RANGE,
+        "numrange" => oid::NUMRANGE,
+        "tsrange" => oid::TSRANGE,
+        "tstzrange" => oid::TSTZRANGE,
+        "daterange" => oid::DATERANGE,
+        "int8range" => oid::INT8RANGE,
+        _ => OPAQUE,
+    }
+}
+
 /// Whether this is a number that is not negative, or NULL.
 pub(super) fn is_count(node: &Node) -> bool {
     use pg::a_const::Val;

@@ -9,6 +9,7 @@ use pg_query::{Node, NodeEnum};
 
 use super::clauses::Keys;
 use super::names::collation;
+use super::privilege::asks_for_itself;
 use super::proof::{
     Checked, Pair, Proof, absent, anywhere, both, differs, empty, equal, path, position, refuse,
     unchanged, unsupported,
@@ -240,6 +241,9 @@ impl Proof<'_> {
             func_variadic, funcformat, location
         });
         let listed = self.function(funcname, position(location))?;
+        if let Some(listed) = listed {
+            asks_for_itself(listed, original)?;
+        }
         if let Some(listed) = listed.filter(|listed| listed.is("volatile")) {
             let what = format!("volatile function {}", listed.name);
             let volatile = refuse(Reason::not_silent(what), position(location));

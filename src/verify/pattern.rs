@@ -1,12 +1,15 @@
-//! Patterns of LIKE that are no error, whatever they are matched with.
+//! Patterns of LIKE that are no error, whatever they are matched with, and labels of enums.
 //!
 //! LIKE fails on a pattern that ends with an escape, but only if what it is matched with fits so far: that
 //! tells a prefix of other tenants' values. So a literal pattern is looked at here, and of one that
-//! is bound note is taken for the session, which looks at it in Bind.
+//! is bound note is taken for the session, which looks at it in Bind. So it is of a parameter that is cast to an
+//! enum, which fails on what is no label.
 //!
 //! # Invariants
 //! 1. A bound pattern is a parameter whose text is taken as it is: of type text or varchar, not cut to a
 //!    length, in a statement that is run by Bind and in no other way.
+
+use std::sync::Arc;
 
 use pg_query::protobuf as pg;
 use pg_query::{Node, NodeEnum};
@@ -16,42 +19,68 @@ use super::constants::literal;
 use super::proof::{Checked, Proof, path, unsupported};
 use super::silent::{Clause, is_plain, loud};
 use super::types::{self, Size, Typed, Value};
-use crate::catalog::oid;
+use crate::catalog::{Oid, TypeKind, oid};
 use crate::isolate::refusal::Reason;
 
-/// A parameter that is a pattern of LIKE.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+/// A parameter whose value is looked at before it is bound.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Pattern {
     /// The parameter's number.
     pub number: u16,
-    /// What LIKE takes for an escape.
-    pub escape: char,
+    wanted: Wanted,
+}
+
+/// What the value must be.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+enum Wanted {
+    /// A pattern of LIKE with this escape.
+    Like(char),
+    /// A label of this enum.
+    Label { of: String, labels: Arc<[String]> },
 }
 
 impl Pattern {
-    /// Whether LIKE takes this value for a pattern.
-    pub fn fits(&self, value: &[u8]) -> bool {
-        let mut escape = [0; 4];
-        ends_well(value, self.escape.encode_utf8(&mut escape).as_bytes())
+    /// The parameter is a pattern of LIKE, with what it takes for an escape.
+    pub fn like(number: u16, escape: char) -> Self {
+        let wanted = Wanted::Like(escape);
+        Self { number, wanted }
     }
-}
 
-impl Pattern {
-    /// Whether an argument of EXECUTE is one that LIKE takes for a pattern.
-    pub(super) fn is_given(self, argument: &Node) -> Checked {
+    /// What PostgreSQL says of this value; nothing if it can be bound.
+    pub fn fault(&self, value: &[u8]) -> Option<(&'static str, String)> {
+        match &self.wanted {
+            Wanted::Like(escape) => {
+                let message = "LIKE pattern must not end with escape character";
+                let wrong = || ("22025", message.to_owned());
+                let mut bytes = [0; 4];
+                let fits = ends_well(value, escape.encode_utf8(&mut bytes).as_bytes());
+                (!fits).then(wrong)
+            }
+            Wanted::Label { of, labels } => {
+                let fits = labels.iter().any(|label| label.as_bytes() == value);
+                (!fits).then(|| {
+                    let value = String::from_utf8_lossy(value);
+                    let message = format!("invalid input value for enum {of}: \"{value}\"");
+                    ("22P02", message)
+                })
+            }
+        }
+    }
+
+    /// Whether an argument of EXECUTE can be bound.
+    pub(super) fn is_given(&self, argument: &Node) -> Checked {
         let argument = whole_text(argument);
         let is_null = matches!(&argument.node, Some(NodeEnum::AConst(constant)) if constant.isnull);
         match literal(argument) {
             _ if is_null => Ok(()),
-            Some(text) if self.fits(text.as_bytes()) => Ok(()),
-            Some(_) => Err(Reason::AsPostgres {
-                sqlstate: "22025",
-                message: "LIKE pattern must not end with escape character".to_owned(),
-            }
-            .into()),
-            None => Err(unsupported(
-                "EXECUTE with a pattern of LIKE that is not a literal",
-            )),
+            Some(text) => match self.fault(text.as_bytes()) {
+                None => Ok(()),
+                Some((sqlstate, message)) => Err(Reason::AsPostgres { sqlstate, message }.into()),
+            },
+            None => Err(unsupported(match self.wanted {
+                Wanted::Like(_) => "EXECUTE with a pattern of LIKE that is not a literal",
+                Wanted::Label { .. } => "EXECUTE with a label of an enum that is not a literal",
+            })),
         }
     }
 }
@@ -119,11 +148,11 @@ impl Proof<'_> {
     /// A literal, or a parameter.
     fn is_one_pattern(&mut self, node: &Node, escape: char) -> bool {
         if let Some(text) = literal(node) {
-            return Pattern { number: 0, escape }.fits(text.as_bytes());
+            return Pattern::like(0, escape).fault(text.as_bytes()).is_none();
         }
         match self.bound_text(node) {
             Some(number) => {
-                self.patterns.insert(Pattern { number, escape });
+                self.patterns.insert(Pattern::like(number, escape));
                 true
             }
             None => false,
@@ -170,6 +199,30 @@ impl Proof<'_> {
             })
     }
 
+    /// `CAST($1::text AS an_enum)`: the cast fails on what is no label, so the session looks at it.
+    pub(super) fn bound_label(&mut self, argument: &Node, wanted: Oid) -> Option<Value> {
+        let found = self.catalog().type_by_oid(wanted)?;
+        if found.kind != TypeKind::Enum || !matches!(argument.node, Some(NodeEnum::TypeCast(_))) {
+            return None;
+        }
+        let is_visible = self.catalog().resolve_type(None, &found.name) == Some(found);
+        let (schema, name) = (quoted(&found.schema), quoted(&found.name));
+        let wanted_label = Wanted::Label {
+            of: if is_visible {
+                name
+            } else {
+                format!("{schema}.{name}")
+            },
+            labels: found.labels.as_slice().into(),
+        };
+        let number = self.bound_text(whole_text(argument))?;
+        self.patterns.insert(Pattern {
+            number,
+            wanted: wanted_label,
+        });
+        Some(Value::constant(wanted))
+    }
+
     /// The parameter that this is, if it is a text and is bound.
     fn bound_text(&mut self, node: &Node) -> Option<u16> {
         let Some(NodeEnum::ParamRef(parameter)) = &node.node else {
@@ -182,6 +235,16 @@ impl Proof<'_> {
         let is_text = matches!(value.oid, oid::TEXT | oid::VARCHAR | oid::UNKNOWN);
         self.use_as(value.untyped, oid::TEXT);
         u16::try_from(parameter.number).ok().filter(|_| is_text)
+    }
+}
+
+/// An identifier as messages show it.
+fn quoted(name: &str) -> String {
+    let is_plain = |character: char| matches!(character, 'a'..='z' | '0'..='9' | '_');
+    if name.chars().all(is_plain) && !name.starts_with(|first: char| first.is_ascii_digit()) {
+        name.to_owned()
+    } else {
+        format!("\"{}\"", name.replace('"', "\"\""))
     }
 }
 
@@ -228,10 +291,7 @@ mod tests {
 
     #[test]
     fn an_unpaired_escape_at_the_end_is_found() {
-        let backslash = Pattern {
-            number: 1,
-            escape: '\\',
-        };
+        let backslash = Pattern::like(1, '\\');
         for (value, fits) in [
             ("", true),
             ("a%", true),
@@ -240,13 +300,25 @@ mod tests {
             ("a\\\\\\", false),
             ("\\a", true),
         ] {
-            assert_eq!(backslash.fits(value.as_bytes()), fits, "{value}");
+            assert_eq!(backslash.fault(value.as_bytes()).is_none(), fits, "{value}");
         }
-        let wide = Pattern {
+        let wide = Pattern::like(1, 'é');
+        assert!(wide.fault("aéé\\".as_bytes()).is_none());
+        assert!(wide.fault("aé".as_bytes()).is_some());
+    }
+
+    #[test]
+    fn what_is_no_label_is_told_as_postgresql_does() {
+        let label = Pattern {
             number: 1,
-            escape: 'é',
+            wanted: Wanted::Label {
+                of: quoted("Role"),
+                labels: ["a".to_owned(), "b c".to_owned()].into(),
+            },
         };
-        assert!(wide.fits("aéé\\".as_bytes()));
-        assert!(!wide.fits("aé".as_bytes()));
+        assert!(label.fault(b"b c").is_none());
+        let (sqlstate, message) = label.fault(b"b").unwrap();
+        assert_eq!(sqlstate, "22P02");
+        assert_eq!(message, "invalid input value for enum \"Role\": \"b\"");
     }
 }

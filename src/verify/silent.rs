@@ -20,7 +20,7 @@ use super::names::{self, Listed};
 use super::proof::{Checked, Proof, path, refuse};
 use super::scope::{self, Extent, Found, Output, Rows};
 use super::types::{self, OPAQUE, Origin, Size, Typed, Value};
-use super::{bare, expression, identity};
+use super::{bare, expression, identity, regular};
 use crate::catalog::{Oid, TypeKind, oid};
 use crate::isolate::refusal::{Reason, Refusal};
 
@@ -73,11 +73,16 @@ impl Proof<'_> {
         }
     }
 
+    pub(super) fn silent(&mut self, node: &Node, clause: Clause) -> Typed {
+        let value = self.silent_as_listed(node, clause);
+        value.or_else(|refusal| self.indexed(node).ok_or(refusal))
+    }
+
     #[expect(
         clippy::wildcard_enum_match_arm,
         reason = "what is not listed is not silent"
     )]
-    pub(super) fn silent(&mut self, node: &Node, clause: Clause) -> Typed {
+    fn silent_as_listed(&mut self, node: &Node, clause: Clause) -> Typed {
         let Some(kind) = &node.node else {
             return Err(loud("an empty expression", node));
         };
@@ -259,9 +264,12 @@ impl Proof<'_> {
         if constants::clock(argument).is_some() && constants::is_moment(wanted) {
             return Ok(Value::constant(wanted));
         }
+        let has_modifier = !name.typmods.is_empty();
+        if !has_modifier && let Some(label) = self.bound_label(argument, wanted) {
+            return Ok(label);
+        }
         let value = self.silent(argument, clause)?;
         let is_literal = matches!(&argument.node, Some(NodeEnum::AConst(_)));
-        let has_modifier = !name.typmods.is_empty();
         if is_literal && (value.oid == oid::UNKNOWN || constants::is_number(wanted)) {
             // Converted while the statement is parsed or planned, whatever the rows.
             return Ok(Value::literal(wanted));
@@ -305,7 +313,7 @@ impl Proof<'_> {
     }
 
     /// The type of a cast; none for a domain, whose constraints would run.
-    fn cast_type(&self, name: &pg::TypeName) -> Option<Oid> {
+    pub(super) fn cast_type(&self, name: &pg::TypeName) -> Option<Oid> {
         let parts = path(&name.names)?;
         let found = match parts.as_slice() {
             [name] => self.catalog().resolve_type(None, name)?,
@@ -332,6 +340,9 @@ impl Proof<'_> {
             // What a view's definition makes of LIKE.
             Ok(Kind::AexprOp) if LIKES.contains(&operator) => {
                 self.silent_like(operation, node, clause)
+            }
+            Ok(Kind::AexprOp) if regular::MATCHES.contains(&operator) => {
+                self.silent_match(operator, (left, right), node, clause)
             }
             Ok(Kind::AexprOp) => match constants::clock(node) {
                 Some(moment) => Ok(Value::constant(moment)),
@@ -516,7 +527,7 @@ impl Proof<'_> {
         let is_immutable = !listed.is("stable") && !listed.is("volatile") && !listed.is("srf");
         if called.is_err() && is_immutable && call.args.iter().all(is_literal) {
             // Computed while the statement is planned, whatever the rows.
-            return Ok(Value::literal(OPAQUE));
+            return Ok(Value::literal(constants::range_of(listed.name)));
         }
         if listed.is("on-null") || listed.is("volatile") || listed.is("srf") {
             return called;

@@ -118,6 +118,10 @@ fn word(word: &str, poison: &BTreeMap<String, Vec<String>>) -> Word {
         let counts = ["0", "3", "2147483647"].map(str::to_owned);
         return Word::Constants(counts.to_vec());
     }
+    if word == "regular" {
+        let patterns = [r"'^a.*b+$'", r"'|x?y||\.'", r"'^$|.|a^b$c'"].map(str::to_owned);
+        return Word::Constants(patterns.to_vec());
+    }
     let names = |name: &str| match name {
         "array" | "anyarray" => ARRAYS.map(str::to_owned).to_vec(),
         name => {

@@ -60,7 +60,7 @@ fn text(messages: &[Message]) -> String {
 }
 
 /// LIKE fails on a pattern that ends with an escape only where a row fits it so far, which may be another
-/// tenant's.
+/// tenant's; a cast to an enum where a row is looked at.
 fn patterns() {
     let proxy = Proxy::start(Settings::default());
     let mut raw = tenant(&proxy, "a");
@@ -99,6 +99,16 @@ fn patterns() {
             "SELECT name FROM items WHERE name LIKE '%' || $1 || '%'",
             b"ARY\\",
             "SELECT 0",
+        ),
+        (
+            "SELECT name FROM items WHERE CAST($1::text AS mood) = 'high'",
+            b"high",
+            "CANARY-T1",
+        ),
+        (
+            "SELECT name FROM items WHERE name = 'CANARY-T9' AND CAST($1::text AS mood) = 'high'",
+            b"High",
+            "22P02",
         ),
     ] {
         for format in [0, 1] {

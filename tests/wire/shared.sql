@@ -1,3 +1,4 @@
+CREATE TYPE mood AS ENUM ('low', 'high');
 CREATE TABLE items (
     tenant_id integer NOT NULL,
     id integer NOT NULL,

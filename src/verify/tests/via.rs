@@ -37,6 +37,7 @@ fn table(name: &str, number: Oid, columns: Vec<Column>) -> Relation {
         triggers: Vec::new(),
         code: Vec::new(),
         read_code: Vec::new(),
+        indexed: Vec::new(),
         row_security: false,
         has_rules: false,
         parents: Vec::new(),
