@@ -39,6 +39,10 @@ pub fn trials() -> Vec<Trial> {
             "catalog::every_kind_of_key_is_read",
             every_kind_of_key_is_read,
         ),
+        trial(
+            "catalog::a_key_holds_what_it_compares_as_the_type_does",
+            a_key_holds_what_it_compares_as_the_type_does,
+        ),
         trial("catalog::a_user_cannot_take_part", a_user_cannot_take_part),
         trial(
             "catalog::code_that_runs_unseen_is_read",
@@ -259,4 +263,38 @@ fn code_that_runs_unseen_is_read() {
     }
     assert_eq!(code("with_check"), [g]);
     assert_eq!(code("plain"), Vec::<String>::new());
+}
+
+/// A key whose comparison takes two tenants for one, or finds another's rows, is none of the tenant column.
+fn a_key_holds_what_it_compares_as_the_type_does() {
+    let database = EMPTY.database();
+    database.execute(
+        "CREATE EXTENSION btree_gist;
+         CREATE COLLATION folded (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+         CREATE TABLE t (
+           number integer NOT NULL, word text NOT NULL, room text, during int4range,
+           CONSTRAINT a_same EXCLUDE USING gist (number WITH =, word WITH =, during WITH &&),
+           CONSTRAINT b_others EXCLUDE USING gist (number WITH <>, room WITH =));
+         CREATE UNIQUE INDEX d_plain ON t (number, word text_pattern_ops);
+         CREATE UNIQUE INDEX e_c ON t (word COLLATE \"C\", room);
+         CREATE UNIQUE INDEX f_folded ON t (word COLLATE folded, room);
+         CREATE UNIQUE INDEX g_blanks ON t (word bpchar_ops, room);",
+    );
+    let catalog = read(&database).unwrap();
+    let table = catalog.relation("public", "t").unwrap();
+    let keys = table.keys.iter();
+    let keys: Vec<_> = keys
+        .map(|key| format!("{}: {}", key.name, key.columns.join(",")))
+        .collect();
+    assert_eq!(
+        keys,
+        [
+            "a_same: number,word,during",
+            "b_others: room",
+            "d_plain: number,word",
+            "e_c: word,room",
+            "f_folded: room",
+            "g_blanks: room",
+        ]
+    );
 }

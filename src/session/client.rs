@@ -18,7 +18,7 @@ use super::statements::ClientStatement;
 use super::too_long::Next;
 use super::{Attached, Clearing, Condition, Ending, Session, Stage};
 use crate::catalog::Oid;
-use crate::isolate::refusal::Refusal;
+use crate::isolate::refusal::{Reason, Refusal};
 use crate::protocol::Violation;
 use crate::protocol::backend::{TransactionStatus, empty, ready_for_query};
 use crate::protocol::error_response::ErrorReport;
@@ -658,7 +658,8 @@ fn check_bind(bind: &Bind, plan: &Plan) -> Result<(), Failure> {
 }
 
 /// LIKE fails on a wrong pattern only where a row fits it so far, which may be another tenant's row, and a
-/// cast to an enum where a row is looked at. So they fail here, with PostgreSQL's own words.
+/// cast to an enum where a row is looked at. So they fail here, with PostgreSQL's own words; the same with
+/// what PostgreSQL follows too deep.
 fn check_patterns(bind: &Bind, plan: &Plan) -> Result<(), Failure> {
     if plan.patterns().next().is_none() {
         return Ok(());
@@ -670,8 +671,11 @@ fn check_patterns(bind: &Bind, plan: &Plan) -> Result<(), Failure> {
             .and_then(|index| values.get(index));
         match value {
             Some(Some(value)) => {
-                if let Some((sqlstate, message)) = pattern.fault(value) {
-                    return Err(ErrorReport::error(sqlstate, message));
+                if let Some(refusal) = pattern.fault(value) {
+                    if let Reason::AsPostgres { sqlstate, message } = &refusal.reason {
+                        return Err(ErrorReport::error(sqlstate, message.clone()));
+                    }
+                    return Err(refusal_report(&refusal, b""));
                 }
             }
             Some(None) => {}

@@ -355,14 +355,26 @@ fn generated(identity: &str, generated: &str) -> Result<Generated, IntrospectErr
     }
 }
 
-/// Unique indexes enforce, with or without a constraint; so do those that are not valid yet.
+/// Unique indexes enforce, with or without a constraint; so do those that are not valid yet. Of the types that
+/// a tenant column may have (bigint, smallint, integer, text, varchar, uuid) a column counts for the key only
+/// where equal means the same value: not under an operator like `<>`, an operator class of another type, or a
+/// collation of a user's.
 async fn keys(transaction: &Transaction<'_>) -> Result<PerRelation<UniqueKey>, IntrospectError> {
     let query = "SELECT i.indrelid, c.relname::text, \
                  ARRAY(SELECT a.attname::text FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, at) \
                    JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum \
-                   WHERE k.at <= i.indnkeyatts AND k.attnum <> 0 ORDER BY k.at), \
+                   WHERE k.at <= i.indnkeyatts AND k.attnum <> 0 \
+                   AND (a.atttypid NOT IN (20, 21, 23, 25, 1043, 2950) \
+                     OR (i.indcollation[k.at - 1] < 16384 AND CASE WHEN e.conexclop IS NOT NULL THEN EXISTS ( \
+                         SELECT FROM pg_operator o WHERE o.oid = e.conexclop[k.at] AND o.oprname = '=' \
+                         AND o.oprnamespace = 'pg_catalog'::regnamespace AND o.oprleft = o.oprright \
+                         AND o.oprleft IN (20, 21, 23, 25, 2950)) \
+                       ELSE EXISTS (SELECT FROM pg_opclass o WHERE o.oid = i.indclass[k.at - 1] \
+                         AND o.opcnamespace = 'pg_catalog'::regnamespace \
+                         AND o.opcintype IN (20, 21, 23, 25, 2950)) END)) ORDER BY k.at), \
                  i.indisprimary, i.indpred IS NOT NULL OR i.indexprs IS NOT NULL, i.indisexclusion \
                  FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid \
+                 LEFT JOIN pg_constraint e ON e.conindid = i.indexrelid AND e.conexclop IS NOT NULL \
                  WHERE i.indisunique OR i.indisexclusion \
                  ORDER BY i.indrelid, NOT i.indisprimary, c.relname";
     let mut keys = PerRelation::new();

@@ -106,6 +106,23 @@ impl Proof<'_> {
         }
     }
 
+    /// Whether every target is an aggregate, and one of them of the innermost query, which then has one row. It
+    /// has no more without FROM.
+    pub(super) fn is_aggregated(&self, from: &[Node], targets: &[Node]) -> bool {
+        let mut calls = Vec::new();
+        for target in targets {
+            let Some(NodeEnum::ResTarget(target)) = &target.node else {
+                return false;
+            };
+            match target.val.as_deref().map(|value| &value.node) {
+                Some(Some(NodeEnum::FuncCall(call))) if is_aggregate(call) => calls.push(call),
+                Some(_) | None => return false,
+            }
+        }
+        !calls.is_empty()
+            && (from.is_empty() || calls.into_iter().any(|call| self.is_own_aggregate(call)))
+    }
+
     /// Whether this is an aggregate of the innermost query, or a window function.
     fn is_own_aggregate(&self, call: &pg::FuncCall) -> bool {
         if call.over.is_some() {

@@ -9,8 +9,8 @@ use super::proof::{
     Checked, Pair, Proof, anywhere, both, column_path, differs, equal, path, position, unchanged,
     unsupported,
 };
-use super::scope::{self, Found, Item, Locks};
-use super::types::Column;
+use super::scope::{self, Found, Item, Locks, Reference, opaque_column};
+use super::types::{Column, Typed};
 use crate::catalog::oid;
 use crate::isolate::refusal::BeyondGrant;
 use crate::tenant::{TenantColumn, Verb};
@@ -167,13 +167,19 @@ impl Proof<'_> {
     /// Compares an element of ORDER BY, GROUP BY or DISTINCT ON, which may name an output column.
     fn key(&mut self, original: &Node, rewritten: &Node, keys: Keys) -> Checked {
         if original.node.is_none() && rewritten.node.is_none() {
-            return Ok(());
+            // DISTINCT of whole rows.
+            return self.compared_wholly();
         }
         if let (Keys::Outputs, Some([name])) = (keys, column_path(original).as_deref()) {
             let level = self.level()?;
-            let is_output = level.outputs.iter().any(|output| output == name);
+            let outputs = level.outputs.iter().filter(|output| output.name == *name);
+            let named: Vec<Typed> = outputs.map(|output| output.value.clone()).collect();
             let is_hidden = |item: &Item| item.hidden.as_deref() == Some(name);
-            if is_output && !level.items.iter().any(is_hidden) {
+            if !named.is_empty() && !level.items.iter().any(is_hidden) {
+                // GROUP BY means a column of FROM that has the name, if there is one.
+                for value in named.into_iter().chain(self.input(name)) {
+                    self.compared(value)?;
+                }
                 return match column_path(rewritten).as_deref() {
                     Some([sent]) if sent == name => Ok(()),
                     Some(_) | None => Err(differs("the name of an output column")),
@@ -181,7 +187,54 @@ impl Proof<'_> {
             }
         }
         self.expression(original, rewritten)?;
-        self.content(original);
+        let numbered = match keys {
+            Keys::Outputs => constants::whole_number(original),
+            Keys::Inputs => None,
+        };
+        let Some(number) = numbered else {
+            let key = self.silent_value(original);
+            return self.compared(key);
+        };
+        let at = usize::try_from(number)
+            .ok()
+            .and_then(|at| at.checked_sub(1));
+        let output = at.and_then(|at| self.levels.last()?.outputs.get(at));
+        match output.map(|output| output.value.clone()) {
+            Some(output) => self.compared(output),
+            // PostgreSQL knows no such column.
+            None => Ok(()),
+        }
+    }
+
+    /// The column of FROM that has this name.
+    fn input(&self, name: &str) -> Option<Typed> {
+        let innermost = self.levels.len().saturating_sub(1);
+        let named = Reference {
+            schema: None,
+            table: None,
+            column: Some(name),
+        };
+        match scope::resolve(self.levels.get(innermost..)?, named) {
+            Ok(Found::Column(found)) => Some(found.value.clone()),
+            Ok(Found::Opaque) => Some(opaque_column(name, "a function's column").value),
+            Ok(Found::Row(_)) | Err(_) => None,
+        }
+    }
+
+    /// Takes note that the rows of the result are compared with one another, all columns of them.
+    pub(super) fn compared_wholly(&mut self) -> Checked {
+        let outputs = self.level()?.outputs.clone();
+        outputs
+            .into_iter()
+            .try_for_each(|output| self.compared(output.value))
+    }
+
+    /// Takes note that the rows of the query are compared with one another by this value. What is not silent,
+    /// or cannot be compared silently, is content of the query.
+    fn compared(&mut self, value: Typed) -> Checked {
+        if let Err(refusal) = value.and_then(|value| self.ordered(value)) {
+            self.level()?.loud_content.get_or_insert(refusal);
+        }
         Ok(())
     }
 
@@ -214,27 +267,44 @@ impl Proof<'_> {
         anywhere(location);
         equal(name, "a window's name")?;
         equal(refname, "a window's name")?;
-        self.expressions(partition_clause, "PARTITION BY")?;
+        // PostgreSQL computes these of a window that nothing uses, too.
+        if partition_clause.0.len() != partition_clause.1.len() {
+            return Err(differs("PARTITION BY"));
+        }
+        for (original, rewritten) in partition_clause.0.iter().zip(partition_clause.1) {
+            self.key(original, rewritten, Keys::Inputs)?;
+        }
         self.sort(order_clause, Keys::Inputs)?;
         equal(frame_options, "a window's frame")?;
-        self.optional(start_offset, "a window's frame")?;
-        self.optional(end_offset, "a window's frame")
+        for offset in [start_offset, end_offset] {
+            self.optional(offset, "a window's frame")?;
+            if let Some(original) = offset.0 {
+                self.count(original, "a frame's offset that may be negative")?;
+            }
+        }
+        Ok(())
     }
 
     /// Compares LIMIT or OFFSET.
     pub(super) fn limit(&mut self, pair: Pair<'_, Option<Box<Node>>>) -> Checked {
         self.optional(pair, "LIMIT or OFFSET")?;
         if let Some(original) = pair.0 {
-            self.content(original);
-            if !constants::is_count(original) {
-                // A negative number is an error, and when it comes is up to the rows around it.
-                let loud = super::silent::loud("a LIMIT or OFFSET that may be negative", original);
-                self.level()?.loud_content.get_or_insert(loud);
-            }
+            self.count(original, "a LIMIT or OFFSET that may be negative")?;
             if let Some(NodeEnum::ParamRef(parameter)) = &original.node {
                 let untyped = self.parameter(*parameter)?.untyped;
                 self.use_as(untyped, oid::INT8);
             }
+        }
+        Ok(())
+    }
+
+    /// Takes note of a number of rows.
+    fn count(&mut self, original: &Node, what: &str) -> Checked {
+        self.content(original);
+        if !constants::is_count(original) {
+            // A negative number is an error, and when it comes is up to the rows around it.
+            let loud = super::silent::loud(what, original);
+            self.level()?.loud_content.get_or_insert(loud);
         }
         Ok(())
     }

@@ -5,7 +5,8 @@ use std::sync::LazyLock;
 use pg_query::Node;
 
 use super::constants;
-use super::proof::{Proof, path, refuse};
+use super::containment::is_of_trees;
+use super::proof::{Checked, Proof, path, refuse};
 use super::regular;
 use super::scope::{Extent, Output};
 use super::silent::{self, location, loud};
@@ -67,6 +68,7 @@ impl Proof<'_> {
         right: Value,
         node: &Node,
     ) -> Typed {
+        self.no_rival_of_one(operator, &left, &right, node)?;
         let (left, right) = match (left.oid == oid::UNKNOWN, right.oid == oid::UNKNOWN) {
             (true, true) => (self.taken(left, oid::TEXT), self.taken(right, oid::TEXT)),
             (true, false) => (self.taken(left, comparable(right.oid)), right),
@@ -80,7 +82,11 @@ impl Proof<'_> {
             }
             (false, false) => (left, right),
         };
-        let found = self.comparison(operator, &left, &right, location(node));
+        let found = if is_of_trees(operator, &left, &right) {
+            Err(loud("containment of jsonb values of any depth", node))
+        } else {
+            self.comparison(operator, &left, &right, location(node))
+        };
         if self.is_strict_operator(operator) {
             self.strictly(found, &[left, right], OPAQUE)
         } else {
@@ -88,7 +94,42 @@ impl Proof<'_> {
         }
     }
 
-    fn taken(&mut self, value: Value, type_oid: Oid) -> Value {
+    /// Next to an untyped operand PostgreSQL takes the operator whose other side fits best: one of an extension
+    /// that fits a varchar would win over the system's on texts.
+    fn no_rival_of_one(&self, operator: &str, left: &Value, right: &Value, node: &Node) -> Checked {
+        let mut rivals = self.catalog().operators_named(operator);
+        let fits = |rival: Oid, value: &Value| types::family(rival) == types::family(value.oid);
+        let has_rival = match (left.oid == oid::UNKNOWN, right.oid == oid::UNKNOWN) {
+            (true, false) => rivals.any(|rival| fits(rival.right, right)),
+            (false, true) => rivals.any(|rival| fits(rival.left, left)),
+            (true, true) | (false, false) => false,
+        };
+        if has_rival {
+            return Err(loud(&format!("operator {operator} of two schemas"), node));
+        }
+        Ok(())
+    }
+
+    /// A value that is compared with others of its kind, as its type says: where rows are sorted, grouped or
+    /// told apart, or the greatest is taken. PostgreSQL looks for that comparison when it meets the rows.
+    pub(super) fn ordered(&mut self, value: Value) -> Typed {
+        let value = self.taken_for_text(value);
+        let found = self
+            .comparison("=", &value, &value, None)
+            .map(|_| value.clone());
+        let type_oid = value.oid;
+        self.strictly(found, &[value], type_oid)
+    }
+
+    fn taken_for_text(&mut self, value: Value) -> Value {
+        if value.oid == oid::UNKNOWN {
+            self.taken(value, oid::TEXT)
+        } else {
+            value
+        }
+    }
+
+    pub(super) fn taken(&mut self, value: Value, type_oid: Oid) -> Value {
         self.use_as(value.untyped, type_oid);
         Value {
             oid: type_oid,
@@ -170,6 +211,11 @@ impl Proof<'_> {
         let (size, name) = match entry.result.strip_prefix("bounded:") {
             Some(name) => (Size::Bounded, name),
             None => (Size::Unbounded, entry.result),
+        };
+        let is_older = self.catalog().server_version < 140_000;
+        let name = match what {
+            "function extract" if is_older => "float8",
+            _ => name,
         };
         let system = self.catalog().resolve_type(Some("pg_catalog"), name);
         let result = match name {

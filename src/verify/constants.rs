@@ -239,6 +239,17 @@ pub(super) fn aggregate(name: &str, argument: Option<Value>, clause: Clause) -> 
     Some(Value::varying(result))
 }
 
+/// The whole number that this literal is.
+pub(super) fn whole_number(node: &Node) -> Option<i32> {
+    match &node.node {
+        Some(NodeEnum::AConst(pg::AConst {
+            val: Some(pg::a_const::Val::Ival(pg::Integer { ival })),
+            ..
+        })) => Some(*ival),
+        Some(_) | None => None,
+    }
+}
+
 /// The range that a function of this name makes of its bounds; none of any other function.
 pub(super) fn range_of(function: &str) -> Oid {
     match function {

@@ -3,7 +3,8 @@
 //! # Invariants
 //! 1. ON is guarded: only rows of the tenant can match, so what runs for a match runs on its own rows.
 //! 2. A row of the target that nothing matches is another tenant's as well: WHEN NOT MATCHED BY SOURCE
-//!    is guarded, and its condition is silent.
+//!    is guarded, and its condition is silent. The tenant's test stands first in it: PostgreSQL computes the
+//!    parts of an action's condition as they are written, and would compute the others on rows of all tenants.
 //! 3. What is inserted gets the tenant's value.
 
 use std::collections::BTreeSet;
@@ -15,6 +16,7 @@ use super::from::Side;
 use super::owner::{Owner, not_named};
 use super::proof::{Checked, Pair, Proof, absent, both, differs, empty, equal, unsupported};
 use super::scope::{Item, Level, Output, Tenancy};
+use super::select::conjuncts;
 use super::silent::Clause;
 use super::write::{Target, Write, assigned};
 use crate::isolate::template::SlotType;
@@ -124,7 +126,7 @@ impl<'a> Proof<'a> {
             }
             Ok(pg::MergeMatchKind::MergeWhenNotMatchedBySource) => {
                 self.see(joined, Sees::Target)?;
-                self.condition(condition, &target.tests(), Clause::Where)?;
+                self.behind_tests(condition, target)?;
             }
             Ok(pg::MergeMatchKind::Undefined) | Err(_) => return Err(unsupported("this WHEN")),
         }
@@ -150,6 +152,25 @@ impl<'a> Proof<'a> {
             )
             | Err(_) => Err(unsupported("this action of WHEN")),
         }
+    }
+
+    /// Compares a condition. The rewritten one begins with the target's tenant tests.
+    fn behind_tests(
+        &mut self,
+        condition: Pair<'_, Option<Box<Node>>>,
+        target: &Target<'_>,
+    ) -> Checked {
+        let tests = target.tests();
+        let sent = conjuncts(condition.1.as_deref());
+        let (first, kept) = sent
+            .split_at_checked(tests.len())
+            .ok_or_else(|| differs("a condition with tenant predicates"))?;
+        let kept = match kept {
+            [only] => conjuncts(Some(only)),
+            kept => kept.to_vec(),
+        };
+        let sent: Vec<&Node> = kept.into_iter().chain(first.iter().copied()).collect();
+        self.conjoined((condition.0, &sent), &tests, Clause::Where)
     }
 
     /// Compares the values of an INSERT, which end with the tenant's.

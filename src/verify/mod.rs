@@ -17,6 +17,7 @@
 //! | the conditions of such a view's definition, behind the client's | `written::condition_on_view` |
 //! | a sampled table in a fence around the sample | `sample::sampled` |
 //! | a tenant predicate at the end of a condition | `select::condition`, `select::tested` |
+//! | a tenant predicate at the beginning of a condition of WHEN NOT MATCHED BY SOURCE | `merge::behind_tests` |
 //! | a conjunct of a condition in a shield | `shield::shielded` |
 //! | a column of a fence in a mask | `mask::shown` |
 //! | `*` of a table that is not fenced, expanded | `targets::star` |
@@ -54,6 +55,7 @@ mod command;
 mod comparison;
 mod conflict;
 mod constants;
+mod containment;
 mod copy;
 mod copy_options;
 mod execute;

@@ -63,9 +63,9 @@ impl Listed {
 }
 
 /// Operators by which an index gives rows in order, reading entries of all tenants.
-const ORDERING: [&str; 14] = [
-    "<#>", "<%>", "<+>", "<->", "<->>", "<->>>", "<<#>>", "<<->", "<<->>", "<<<->", "<=>", "<~>",
-    "|=|", "~>",
+const ORDERING: [&str; 16] = [
+    "<#>", "<%>", "<+>", "<->", "<->>", "<->>>", "<<#>>", "<<->", "<<->>", "<<<->", "<=>", "<=|",
+    "<~>", "|=>", "|=|", "~>",
 ];
 
 /// The listed function of this name.

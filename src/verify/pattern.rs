@@ -1,9 +1,9 @@
 //! Patterns of LIKE that are no error, whatever they are matched with, and labels of enums.
 //!
 //! LIKE fails on a pattern that ends with an escape, but only if what it is matched with fits so far: that
-//! tells a prefix of other tenants' values. So a literal pattern is looked at here, and of one that
-//! is bound note is taken for the session, which looks at it in Bind. So it is of a parameter that is cast to an
-//! enum, which fails on what is no label.
+//! tells a prefix of other tenants' values. So does one with more `%` than its recursion can follow. So a
+//! literal pattern is looked at here, and of one that is bound note is taken for the session, which looks
+//! at it in Bind. So it is of a parameter that is cast to an enum, which fails on what is no label.
 //!
 //! # Invariants
 //! 1. A bound pattern is a parameter whose text is taken as it is: of type text or varchar, not cut to a
@@ -16,25 +16,30 @@ use pg_query::{Node, NodeEnum};
 
 use super::comparison::operator_name;
 use super::constants::literal;
+use super::containment::{DEPTH_MAX, depth, plain_constant};
 use super::proof::{Checked, Proof, path, unsupported};
 use super::silent::{Clause, is_plain, loud};
 use super::types::{self, Size, Typed, Value};
 use crate::catalog::{Oid, TypeKind, oid};
-use crate::isolate::refusal::Reason;
+use crate::isolate::refusal::{Reason, Refusal};
 
 /// A parameter whose value is looked at before it is bound.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Pattern {
     /// The parameter's number.
     pub number: u16,
-    wanted: Wanted,
+    pub(super) wanted: Wanted,
 }
 
 /// What the value must be.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-enum Wanted {
+pub(super) enum Wanted {
     /// A pattern of LIKE with this escape.
     Like(char),
+    /// A part of a pattern of LIKE, or a pattern without an escape: its end says nothing.
+    Part,
+    /// A `jsonb` value that others contain, or are contained in.
+    Tree,
     /// A label of this enum.
     Label { of: String, labels: Arc<[String]> },
 }
@@ -46,22 +51,27 @@ impl Pattern {
         Self { number, wanted }
     }
 
-    /// What PostgreSQL says of this value; nothing if it can be bound.
-    pub fn fault(&self, value: &[u8]) -> Option<(&'static str, String)> {
+    /// Why this value is not bound; nothing if it can be.
+    pub fn fault(&self, value: &[u8]) -> Option<Refusal> {
         match &self.wanted {
             Wanted::Like(escape) => {
-                let message = "LIKE pattern must not end with escape character";
-                let wrong = || ("22025", message.to_owned());
                 let mut bytes = [0; 4];
-                let fits = ends_well(value, escape.encode_utf8(&mut bytes).as_bytes());
-                (!fits).then(wrong)
+                if ends_well(value, escape.encode_utf8(&mut bytes).as_bytes()) {
+                    too_many_wildcards(value)
+                } else {
+                    let message = "LIKE pattern must not end with escape character";
+                    Some(as_postgres("22025", message.to_owned()))
+                }
             }
+            Wanted::Part => too_many_wildcards(value),
+            Wanted::Tree => (depth(value) > DEPTH_MAX)
+                .then(|| unsupported(&format!("a search for jsonb deeper than {DEPTH_MAX}"))),
             Wanted::Label { of, labels } => {
                 let fits = labels.iter().any(|label| label.as_bytes() == value);
                 (!fits).then(|| {
                     let value = String::from_utf8_lossy(value);
                     let message = format!("invalid input value for enum {of}: \"{value}\"");
-                    ("22P02", message)
+                    as_postgres("22P02", message)
                 })
             }
         }
@@ -69,16 +79,19 @@ impl Pattern {
 
     /// Whether an argument of EXECUTE can be bound.
     pub(super) fn is_given(&self, argument: &Node) -> Checked {
-        let argument = whole_text(argument);
+        let argument = match self.wanted {
+            Wanted::Like(_) | Wanted::Part | Wanted::Label { .. } => whole_text(argument),
+            Wanted::Tree => plain_constant(argument),
+        };
         let is_null = matches!(&argument.node, Some(NodeEnum::AConst(constant)) if constant.isnull);
         match literal(argument) {
             _ if is_null => Ok(()),
-            Some(text) => match self.fault(text.as_bytes()) {
-                None => Ok(()),
-                Some((sqlstate, message)) => Err(Reason::AsPostgres { sqlstate, message }.into()),
-            },
+            Some(text) => self.fault(text.as_bytes()).map_or(Ok(()), Err),
             None => Err(unsupported(match self.wanted {
-                Wanted::Like(_) => "EXECUTE with a pattern of LIKE that is not a literal",
+                Wanted::Like(_) | Wanted::Part => {
+                    "EXECUTE with a pattern of LIKE that is not a literal"
+                }
+                Wanted::Tree => "EXECUTE with a search for jsonb that is not a literal",
                 Wanted::Label { .. } => "EXECUTE with a label of an enum that is not a literal",
             })),
         }
@@ -90,6 +103,23 @@ const BACKSLASH: char = '\\';
 
 /// More parts of a pattern are not put together.
 const PARTS_MAX: usize = 8;
+
+/// A pattern with more `%` is not matched with rows of every tenant: PostgreSQL's matching recurses for each.
+const WILDCARDS_MAX: usize = 200;
+
+fn as_postgres(sqlstate: &'static str, message: String) -> Refusal {
+    Reason::AsPostgres { sqlstate, message }.into()
+}
+
+/// Escaped ones count: what an escape is does not matter then.
+fn too_many_wildcards(pattern: &[u8]) -> Option<Refusal> {
+    let wildcards = pattern.iter().filter(|byte| **byte == b'%').count();
+    (wildcards > WILDCARDS_MAX).then(|| {
+        unsupported(&format!(
+            "a pattern of LIKE with more than {WILDCARDS_MAX} %"
+        ))
+    })
+}
 
 /// Whether a text does not end with an unpaired escape.
 fn ends_well(text: &[u8], escape: &[u8]) -> bool {
@@ -141,18 +171,19 @@ impl Proof<'_> {
         match &node.node {
             Some(NodeEnum::FuncCall(call)) => self.is_escaped_pattern(call),
             Some(NodeEnum::AExpr(_)) => self.is_joined_pattern(node),
-            Some(_) | None => self.is_one_pattern(node, BACKSLASH),
+            Some(_) | None => self.is_one_pattern(node, Wanted::Like(BACKSLASH)),
         }
     }
 
     /// A literal, or a parameter.
-    fn is_one_pattern(&mut self, node: &Node, escape: char) -> bool {
+    fn is_one_pattern(&mut self, node: &Node, wanted: Wanted) -> bool {
         if let Some(text) = literal(node) {
-            return Pattern::like(0, escape).fault(text.as_bytes()).is_none();
+            let pattern = Pattern { number: 0, wanted };
+            return pattern.fault(text.as_bytes()).is_none();
         }
         match self.bound_text(node) {
             Some(number) => {
-                self.patterns.insert(Pattern::like(number, escape));
+                self.patterns.insert(Pattern { number, wanted });
                 true
             }
             None => false,
@@ -171,9 +202,9 @@ impl Proof<'_> {
         let pattern = whole_text(pattern);
         let mut characters = escape.chars();
         match (characters.next(), characters.next()) {
-            (Some(escape), None) => self.is_one_pattern(pattern, escape),
+            (Some(escape), None) => self.is_one_pattern(pattern, Wanted::Like(escape)),
             // Nothing is an escape.
-            (None, _) => literal(pattern).is_some() || self.bound_text(pattern).is_some(),
+            (None, _) => self.is_one_pattern(pattern, Wanted::Part),
             (Some(_), Some(_)) => false,
         }
     }
@@ -185,7 +216,7 @@ impl Proof<'_> {
         if !in_parts(node, &mut parts) {
             return false;
         }
-        let Some((last, before)) = parts.split_last() else {
+        let Some(last) = parts.last() else {
             return false;
         };
         let closes =
@@ -193,10 +224,9 @@ impl Proof<'_> {
         let no_other = self.catalog().operators_named("||").next().is_none();
         closes
             && no_other
-            && before.iter().all(|part| {
-                let part = whole_text(part);
-                literal(part).is_some() || self.bound_text(part).is_some()
-            })
+            && parts
+                .iter()
+                .all(|part| self.is_one_pattern(whole_text(part), Wanted::Part))
     }
 
     /// `CAST($1::text AS an_enum)`: the cast fails on what is no label, so the session looks at it.
@@ -308,6 +338,21 @@ mod tests {
     }
 
     #[test]
+    fn what_recurses_too_deep_is_found() {
+        let of = |wanted| Pattern { number: 1, wanted };
+        assert!(of(Wanted::Part).fault(b"a\\").is_none());
+        for (wanted, one, most) in [
+            (Wanted::Like('\\'), "%e", 200),
+            (Wanted::Part, "%e", 200),
+            (Wanted::Tree, "[", 100),
+        ] {
+            let pattern = of(wanted);
+            assert!(pattern.fault(one.repeat(most).as_bytes()).is_none());
+            assert!(pattern.fault(one.repeat(most + 1).as_bytes()).is_some());
+        }
+    }
+
+    #[test]
     fn what_is_no_label_is_told_as_postgresql_does() {
         let label = Pattern {
             number: 1,
@@ -317,8 +362,9 @@ mod tests {
             },
         };
         assert!(label.fault(b"b c").is_none());
-        let (sqlstate, message) = label.fault(b"b").unwrap();
-        assert_eq!(sqlstate, "22P02");
-        assert_eq!(message, "invalid input value for enum \"Role\": \"b\"");
+        let refusal = label.fault(b"b").unwrap();
+        assert_eq!(refusal.sqlstate(), "22P02");
+        let told = refusal.to_string();
+        assert!(told.starts_with("invalid input value for enum \"Role\": \"b\""));
     }
 }

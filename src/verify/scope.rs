@@ -147,7 +147,7 @@ pub(super) struct Level {
     /// The first thing elsewhere that is not silent.
     pub(super) loud_content: Option<Refusal>,
     /// The names of the result's columns, once known.
-    pub(super) outputs: Vec<String>,
+    pub(super) outputs: Vec<Column>,
     /// What `*` stands for.
     pub(super) star: Exposed,
     /// The target, if the grant does not allow to read it.

@@ -4,9 +4,8 @@ use pg_query::protobuf as pg;
 use pg_query::{Node, NodeEnum};
 
 use super::clauses::Keys;
-use super::names;
 use super::owner::{Owner, not_named};
-use super::proof::{Checked, Pair, Proof, absent, both, column_path, differs, empty, equal, path};
+use super::proof::{Checked, Pair, Proof, absent, both, column_path, differs, empty, equal};
 use super::reading;
 use super::scope::{Extent, Item, Level, Locks, Output, Rows, SystemColumns, Tenancy, Test};
 use super::silent::Clause;
@@ -64,7 +63,7 @@ impl Proof<'_> {
         let tests = std::mem::take(&mut self.level()?.tests);
         self.condition(where_clause, &tests, Clause::Where)?;
         let (columns, extent) = self.targets(target_list, owner)?;
-        self.level()?.outputs = columns.iter().map(|column| column.name.clone()).collect();
+        self.level()?.outputs.clone_from(&columns);
         self.grouping(group_clause)?;
         equal(group_distinct, "GROUP BY DISTINCT")?;
         self.condition(having_clause, &[], Clause::Having)?;
@@ -77,7 +76,7 @@ impl Proof<'_> {
         self.locking(locking_clause)?;
         let is_cut = *limit_option.0 != i32::from(pg::LimitOption::WithTies);
         let rows = if (is_cut && is_one(limit_count.0.as_deref()))
-            || (group_clause.0.is_empty() && is_aggregated(target_list.0))
+            || (group_clause.0.is_empty() && self.is_aggregated(from_clause.0, target_list.0))
         {
             Rows::AtMostOne
         } else {
@@ -141,16 +140,21 @@ impl Proof<'_> {
             system: SystemColumns::Absent,
             key: None,
         });
+        level.outputs.clone_from(&output.columns);
         self.levels.push(level);
         self.sort(sort_clause, Keys::Inputs)?;
-        self.levels.pop();
+        let is_plain_union = *all.0 && *op.0 == i32::from(pg::SetOperation::SetopUnion);
+        if !is_plain_union || !sort_clause.0.is_empty() {
+            self.compared_wholly()?;
+        }
+        let compared = self.levels.pop().and_then(|level| level.loud_content);
         equal(limit_option, "LIMIT")?;
         self.levels.push(Level::new(Tenancy::Free));
         self.limit(limit_offset)?;
         self.limit(limit_count)?;
         let limits = self.levels.pop().and_then(|level| level.loud_content);
         Ok(Output {
-            loud: output.loud.or(limits),
+            loud: output.loud.or(compared).or(limits),
             ..output
         })
     }
@@ -211,7 +215,11 @@ impl Proof<'_> {
             system: SystemColumns::Absent,
             key: None,
         });
+        self.level()?.outputs.clone_from(&columns);
         self.sort(sort_clause, Keys::Inputs)?;
+        if !sort_clause.0.is_empty() {
+            self.compared_wholly()?;
+        }
         equal(limit_option, "LIMIT")?;
         self.limit(limit_offset)?;
         self.limit(limit_count)?;
@@ -521,23 +529,4 @@ fn is_one(limit: Option<&Node>) -> bool {
         return false;
     };
     constant.val == Some(pg::a_const::Val::Ival(pg::Integer { ival: 1 }))
-}
-
-/// Whether every target is an aggregate.
-fn is_aggregated(targets: &[Node]) -> bool {
-    !targets.is_empty()
-        && targets.iter().all(|target| {
-            let Some(NodeEnum::ResTarget(target)) = &target.node else {
-                return false;
-            };
-            let Some(Some(NodeEnum::FuncCall(call))) = target.val.as_deref().map(|val| &val.node)
-            else {
-                return false;
-            };
-            let name = path(&call.funcname).and_then(|names| names.last().copied());
-            let is_aggregate = name
-                .and_then(names::listed)
-                .is_some_and(|listed| listed.is("aggregate"));
-            is_aggregate && call.over.is_none()
-        })
 }

@@ -16,6 +16,7 @@ use pg_query::{Node, NodeEnum};
 
 use super::comparison::{Argument, comparable, number_family, only_column, operator_name, widens};
 use super::constants;
+use super::containment::CONTAINMENTS;
 use super::names::{self, Listed};
 use super::proof::{Checked, Proof, path, refuse};
 use super::scope::{self, Extent, Found, Output, Rows};
@@ -341,6 +342,9 @@ impl Proof<'_> {
             Ok(Kind::AexprOp) if LIKES.contains(&operator) => {
                 self.silent_like(operation, node, clause)
             }
+            Ok(Kind::AexprOp) if CONTAINMENTS.contains(&operator) => {
+                self.silent_containment(operator, (left, right), node, clause)
+            }
             Ok(Kind::AexprOp) if regular::MATCHES.contains(&operator) => {
                 self.silent_match(operator, (left, right), node, clause)
             }
@@ -570,6 +574,10 @@ impl Proof<'_> {
             }
         }
         let argument = argument.and_then(Result::ok);
+        let compares = call.agg_distinct || matches!(listed.name, "max" | "min");
+        if let (Clause::Content, true, Some(argument)) = (clause, compares, &argument) {
+            self.ordered(argument.clone())?;
+        }
         constants::aggregate(listed.name, argument, clause).ok_or_else(refused)
     }
 

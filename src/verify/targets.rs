@@ -120,11 +120,15 @@ impl Proof<'_> {
                         walk.extent = Extent::Open;
                     }
                 }
-                Some(_) | None => walk.extent = Extent::Open,
+                Some(_) | None => {
+                    self.content(value);
+                    walk.extent = Extent::Open;
+                }
             }
             return Ok(());
         }
         if is_expanded(value) {
+            self.content(value);
             walk.extent = Extent::Open;
             return Ok(());
         }

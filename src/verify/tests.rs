@@ -359,3 +359,26 @@ fn deep_statements_are_refused_without_harm() {
         assert_eq!(code, if deep { Err("TN1006") } else { Ok(()) }, "{start}");
     }
 }
+
+/// What recurses over rows of every tenant is looked at before it is bound.
+#[test]
+fn what_is_bound_is_looked_at() {
+    for (condition, value) in [
+        ("prefs @> $1", "[".repeat(101)),
+        ("prefs <@ $1::jsonb", "[".repeat(101)),
+        ("notes LIKE $1", "%e".repeat(201)),
+        ("notes LIKE $1 ESCAPE ''", "%e".repeat(201)),
+        ("notes LIKE '%' || $1 || '%'", "%e".repeat(201)),
+    ] {
+        let test = "customers.tenant_id OPERATOR(pg_catalog.=) {int4}";
+        let sent = condition.replace("::jsonb", "::pg_catalog.jsonb");
+        let verified = outcome(
+            &format!("SELECT id FROM customers WHERE {condition}"),
+            &format!("SELECT id FROM public.customers WHERE {sent} AND {test}"),
+            &[],
+        )
+        .unwrap();
+        let is_refused = |pattern: &Pattern| pattern.fault(value.as_bytes()).is_some();
+        assert!(verified.patterns().iter().any(is_refused), "{condition}");
+    }
+}

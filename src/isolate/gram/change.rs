@@ -135,7 +135,7 @@ impl<'a> Rewriter<'a> {
         if clause.match_kind == i32::from(without_source) {
             // WHEN NOT MATCHED BY SOURCE AND condition
             if clause.condition.is_some() {
-                self.guard_between(target, when + 5, then);
+                self.guard_first(target, when + 5, then);
             } else if let Some(scoped) = target.scoped {
                 let guard = self.predicate(&target.alias, scoped);
                 self.edits.insert(then, format!("AND {guard}"));
@@ -225,6 +225,15 @@ impl<'a> Rewriter<'a> {
             let guard = self.predicate(&target.alias, scoped);
             self.edits.insert(keyword + 1, "(");
             self.edits.insert(end, format!(") AND {guard}"));
+        }
+    }
+
+    /// The same, before the condition: PostgreSQL computes the conditions of MERGE's actions as they are written.
+    fn guard_first(&mut self, target: &Target<'a>, keyword: usize, end: usize) {
+        if let Some(scoped) = target.scoped {
+            let guard = self.predicate(&target.alias, scoped);
+            self.edits.insert(keyword + 1, format!("{guard} AND ("));
+            self.edits.insert(end, ")");
         }
     }
 
