@@ -76,9 +76,12 @@ fn every_kind_of_key_is_read() {
     let database = EMPTY.database();
     database.execute(
         "CREATE TABLE parent (id integer PRIMARY KEY);
+         CREATE TABLE pair (a integer, b integer, PRIMARY KEY (a, b));
          CREATE TABLE t (
            tenant_id integer NOT NULL, a integer, b text, during int4range,
            parent integer REFERENCES parent ON DELETE SET NULL ON UPDATE CASCADE,
+           owner integer, part integer, CONSTRAINT owned FOREIGN KEY (owner, part) REFERENCES pair
+             ON DELETE SET NULL (part),
            CONSTRAINT z_pkey PRIMARY KEY (tenant_id, a), CONSTRAINT by_b UNIQUE (b),
            CONSTRAINT apart EXCLUDE USING gist (during WITH &&));
          CREATE UNIQUE INDEX by_a ON t (a) INCLUDE (b) WHERE a > 0;
@@ -104,7 +107,11 @@ fn every_kind_of_key_is_read() {
             ("by_lower", "tenant_id".to_owned(), (false, true, false)),
         ]
     );
-    let foreign_key = &table.foreign_keys[0];
+    let limited = &table.foreign_keys[0];
+    assert_eq!(limited.name, "owned");
+    assert_eq!(limited.on_delete_sets, ["part"]);
+    let foreign_key = &table.foreign_keys[1];
+    assert!(foreign_key.on_delete_sets.is_empty());
     assert_eq!(foreign_key.columns, ["parent"]);
     assert_eq!(foreign_key.referenced_columns, ["id"]);
     let actions = format!("{:?} {:?}", foreign_key.on_delete, foreign_key.on_update);

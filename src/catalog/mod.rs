@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 pub use relation::{
     Column, ForeignKey, ForeignKeyAction, Generated, Indexed, Relation, RelationKind, RelationName,
-    Trigger, UniqueKey, View,
+    SYSTEM_COLUMNS, Trigger, UniqueKey, View,
 };
 pub use text::{qualified_name, runs_text};
 pub use types::{Oid, Type, TypeKind, oid};

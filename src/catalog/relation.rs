@@ -146,6 +146,9 @@ pub struct ForeignKey {
     pub referenced_columns: Vec<String>,
     /// `confdeltype`
     pub on_delete: ForeignKeyAction,
+    /// `confdelsetcols`: the columns that SET NULL and SET DEFAULT set when a row goes, if these are not all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub on_delete_sets: Vec<String>,
     /// `confupdtype`
     pub on_update: ForeignKeyAction,
     /// `condeferrable`
@@ -167,6 +170,9 @@ pub struct Trigger {
     /// Whether it fires on INSERT, UPDATE, DELETE and TRUNCATE, as a subset of `"IUDT"`.
     pub events: String,
 }
+
+/// Columns that every table has beside its own.
+pub const SYSTEM_COLUMNS: [&str; 6] = ["cmax", "cmin", "ctid", "tableoid", "xmax", "xmin"];
 
 /// What is only known of views and materialized views.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]

@@ -68,6 +68,12 @@ pub mod oid {
     pub const INT4: Oid = 23;
     /// `text`
     pub const TEXT: Oid = 25;
+    /// `oid`
+    pub const OID: Oid = 26;
+    /// `xid`
+    pub const XID: Oid = 28;
+    /// `cid`
+    pub const CID: Oid = 29;
     /// `float4`
     pub const FLOAT4: Oid = 700;
     /// `float8`

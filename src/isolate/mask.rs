@@ -6,6 +6,9 @@ use crate::sql;
 /// The bytes that PostgreSQL adds to a length in a type modifier (`VARHDRSZ`).
 const HEADER: i32 = 4;
 
+/// What stands for no precision in the modifier of an interval (`INTERVAL_FULL_PRECISION`).
+const INTERVAL_FULL_PRECISION: i32 = 0xffff;
+
 /// Domains over domains: more than this are not followed.
 const DOMAINS_MAX: usize = 16;
 
@@ -29,6 +32,14 @@ pub(super) fn null_of(catalog: &Catalog, column: &Column) -> Option<String> {
             format!("({precision}, {})", (scale ^ 1024) - 1024)
         }
         oid::TIME | oid::TIMESTAMP | oid::TIMESTAMPTZ => format!("({})", column.typmod),
+        oid::INTERVAL => {
+            let (fields, precision) = ((column.typmod >> 16) & 0x7fff, column.typmod & 0xffff);
+            if precision == INTERVAL_FULL_PRECISION {
+                format!("({fields})")
+            } else {
+                format!("({fields}, {precision})")
+            }
+        }
         _ => String::new(),
     };
     let (schema, name) = (sql::quote(&found.schema), sql::quote(&found.name));

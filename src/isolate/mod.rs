@@ -10,6 +10,7 @@
 
 mod carrier;
 pub mod copying;
+mod dependent;
 mod effort;
 mod findings;
 mod gram;

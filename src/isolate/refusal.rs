@@ -462,7 +462,8 @@ fn hazard_hint(hazard: &WriteHazard) -> String {
             relation,
         } => format!(
             "The foreign key {constraint} on {relation} acts on referring rows: it must pair the \
-             tenant columns, and use NO ACTION or CASCADE."
+             tenant columns, and use NO ACTION, CASCADE, or ON DELETE SET NULL of other columns: \
+             ON DELETE SET NULL (column)."
         ),
         WriteHazard::ForeignKeyCheck(check) => format!(
             "The foreign key {} on {relation} would tell of other tenants' rows: {} Or accept that in \

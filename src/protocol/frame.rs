@@ -7,13 +7,16 @@ use super::Violation;
 /// The bytes of a tag and a length.
 pub const HEADER_BYTES: usize = 5;
 
-/// The most that Query, Parse and Bind may hold.
+/// The most that Query and Parse may hold.
 pub const STATEMENT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// The most that Bind may hold: its values are only passed on.
+pub const BIND_BYTES_MAX: usize = 128 * 1024 * 1024;
 
 /// The most that any other message of a client may hold, as PostgreSQL has it.
 pub const SMALL_BYTES_MAX: usize = 10_000;
 
-/// The most that a `CopyData` message may hold, which is never held as a whole: PostgreSQL's `MaxAllocSize`.
+/// The most that a message may hold which is never held as a whole: PostgreSQL's `MaxAllocSize`.
 pub const COPY_DATA_BYTES_MAX: usize = 0x3FFF_FFFF;
 
 /// The most that a server message may hold which has to be understood whole.
@@ -76,6 +79,19 @@ pub fn client_frame(buffer: &mut BytesMut, phase: Phase) -> Result<Option<Frame>
     Ok(take(buffer, header))
 }
 
+/// The most that a message with this header might hold, if it holds more, but no more than PostgreSQL would
+/// read: it can be read to its end and refused by name.
+pub fn too_long(header: Header) -> Option<usize> {
+    let limit = match header.tag {
+        b'Q' | b'P' | b'F' => STATEMENT_BYTES_MAX,
+        b'B' => BIND_BYTES_MAX,
+        _ => return None,
+    };
+    let bytes = header.body_bytes;
+    // The length counts itself, and is less than `MaxAllocSize` (`PQ_LARGE_MESSAGE_LIMIT`).
+    (bytes > limit && bytes + 4 < COPY_DATA_BYTES_MAX).then_some(limit)
+}
+
 /// How many bytes must be read before [`client_frame`] can give the next message: what is still
 /// missing of it, if its header is there.
 pub fn missing(buffer: &[u8]) -> usize {
@@ -100,7 +116,8 @@ pub fn take(buffer: &mut BytesMut, header: Header) -> Option<Frame> {
 fn client_limit(tag: u8, phase: Phase) -> Result<usize, Violation> {
     match (phase, tag) {
         (Phase::Authentication, b'p') => Ok(SMALL_BYTES_MAX),
-        (Phase::Conversation, b'Q' | b'P' | b'B' | b'd' | b'F') => Ok(STATEMENT_BYTES_MAX),
+        (Phase::Conversation, b'Q' | b'P' | b'd' | b'F') => Ok(STATEMENT_BYTES_MAX),
+        (Phase::Conversation, b'B') => Ok(BIND_BYTES_MAX),
         (Phase::Conversation, b'C' | b'D' | b'E' | b'H' | b'S' | b'X' | b'c' | b'f') => {
             Ok(SMALL_BYTES_MAX)
         }

@@ -94,6 +94,13 @@ pub enum FrontendMessage {
     Sync,
     /// `X`
     Terminate,
+    /// A message that was longer than it may be, and was dropped.
+    TooLong {
+        /// Whether it was one of the simple protocol, which answers each with `ReadyForQuery`.
+        simple: bool,
+        /// How many bytes it might have held.
+        limit: usize,
+    },
 }
 
 impl FrontendMessage {

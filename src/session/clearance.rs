@@ -182,7 +182,8 @@ impl Session {
             | FrontendMessage::Flush
             | FrontendMessage::FunctionCall
             | FrontendMessage::Sync
-            | FrontendMessage::Terminate => Ok(None),
+            | FrontendMessage::Terminate
+            | FrontendMessage::TooLong { .. } => Ok(None),
         }
     }
 
@@ -354,7 +355,8 @@ impl Session {
             | FrontendMessage::Flush
             | FrontendMessage::FunctionCall
             | FrontendMessage::Sync
-            | FrontendMessage::Terminate => None,
+            | FrontendMessage::Terminate
+            | FrontendMessage::TooLong { .. } => None,
         };
         text.unwrap_or_default()
     }

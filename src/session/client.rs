@@ -15,13 +15,13 @@ use super::outgoing::{ParseText, text_to_prepare};
 use super::preparing::{note_settings, prepare};
 use super::record::Refused;
 use super::statements::ClientStatement;
+use super::too_long::Next;
 use super::{Attached, Clearing, Condition, Ending, Session, Stage};
 use crate::catalog::Oid;
 use crate::isolate::refusal::{Reason, Refusal};
 use crate::protocol::Violation;
 use crate::protocol::backend::{TransactionStatus, empty, ready_for_query};
 use crate::protocol::error_response::ErrorReport;
-use crate::protocol::frame::{Phase, client_frame};
 use crate::protocol::frontend::{Bind, FrontendMessage, Target};
 
 /// What became of a message.
@@ -57,13 +57,11 @@ impl Session {
                     Taken::Waiting => return Ok(()),
                     Taken::Nothing => {}
                 }
-                let Some(frame) = client_frame(input, Phase::Conversation)? else {
-                    return Ok(());
-                };
-                let Some(frame) = self.in_copy(frame) else {
-                    continue;
-                };
-                FrontendMessage::read(&frame)?
+                match self.take_message(input)? {
+                    Next::Message(message) => message,
+                    Next::Passed => continue,
+                    Next::Waiting => return Ok(()),
+                }
             };
             match self.step(message) {
                 Step::Done => self.flush_local(),
@@ -96,7 +94,8 @@ impl Session {
             | FrontendMessage::Flush
             | FrontendMessage::FunctionCall
             | FrontendMessage::Parse { .. }
-            | FrontendMessage::Query(_) => {}
+            | FrontendMessage::Query(_)
+            | FrontendMessage::TooLong { .. } => {}
         }
         if self.waits_for_clearing(&message) {
             return Step::Wait(message);
@@ -159,7 +158,8 @@ impl Session {
             | FrontendMessage::Flush
             | FrontendMessage::FunctionCall
             | FrontendMessage::Sync
-            | FrontendMessage::Terminate => false,
+            | FrontendMessage::Terminate
+            | FrontendMessage::TooLong { .. } => false,
         }
     }
 
@@ -189,7 +189,8 @@ impl Session {
             | FrontendMessage::Flush
             | FrontendMessage::FunctionCall
             | FrontendMessage::Sync
-            | FrontendMessage::Terminate => Ok(()),
+            | FrontendMessage::Terminate
+            | FrontendMessage::TooLong { .. } => Ok(()),
         }
     }
 
@@ -241,6 +242,10 @@ impl Session {
             } => self.parse(statement, sql, declared_types),
             FrontendMessage::Query(sql) => self.query(sql),
             FrontendMessage::Copy | FrontendMessage::Sync | FrontendMessage::Terminate => Ok(()),
+            FrontendMessage::TooLong { limit, .. } => Err(ErrorReport::error(
+                "54000",
+                format!("a message of more than {limit} bytes is not supported"),
+            )),
         }
     }
 
@@ -265,7 +270,9 @@ impl Session {
     pub(super) fn answer_error(&mut self, message: &FrontendMessage, error: Bytes) {
         let simple = matches!(
             message,
-            FrontendMessage::Query(_) | FrontendMessage::FunctionCall
+            FrontendMessage::Query(_)
+                | FrontendMessage::FunctionCall
+                | FrontendMessage::TooLong { simple: true, .. }
         );
         match (&mut self.server, simple) {
             (Some(server), true) => {
@@ -617,7 +624,8 @@ fn needs_server(message: &FrontendMessage) -> bool {
         | FrontendMessage::Flush
         | FrontendMessage::FunctionCall
         | FrontendMessage::Sync
-        | FrontendMessage::Terminate => false,
+        | FrontendMessage::Terminate
+        | FrontendMessage::TooLong { .. } => false,
     }
 }
 

@@ -78,9 +78,13 @@ impl Session {
 
     /// How many bytes must be read of the client before something can become of them.
     pub fn missing(&self, input: &[u8]) -> usize {
+        let passing = match self.dropping {
+            Some(dropping) => dropping.bytes,
+            None => self.copy_data_bytes,
+        };
         let missing = missing(input);
         match input.first() {
-            _ if self.copy_data_bytes > 0 => self.copy_data_bytes.min(super::HIGH_WATER_BYTES),
+            _ if passing > 0 => passing.min(super::HIGH_WATER_BYTES),
             // It is taken as it comes.
             Some(b'd') => missing.min(HEADER_BYTES),
             Some(_) | None => missing,
@@ -157,7 +161,7 @@ impl Session {
     }
 
     /// As PostgreSQL says it, and ends the connection.
-    fn out_of_step(&mut self, tag: u8) {
+    pub(super) fn out_of_step(&mut self, tag: u8) {
         if let Some(server) = &mut self.server {
             server.condition = Condition::Broken;
         }

@@ -298,7 +298,8 @@ impl Session {
             | FrontendMessage::Flush
             | FrontendMessage::FunctionCall
             | FrontendMessage::Sync
-            | FrontendMessage::Terminate => Ok(None),
+            | FrontendMessage::Terminate
+            | FrontendMessage::TooLong { .. } => Ok(None),
         }
     }
 

@@ -42,6 +42,7 @@ mod server_state;
 mod statements;
 #[cfg(test)]
 mod tests;
+mod too_long;
 mod variables;
 
 use std::borrow::Cow;
@@ -74,6 +75,7 @@ use expected::{ExpectedReplies, Reply};
 use hatch::{Hatch, READ_ONLY};
 use pins::Pin;
 use statements::ClientStatement;
+use too_long::Dropping;
 
 /// How much may wait to be written before nothing more is read for it.
 const HIGH_WATER_BYTES: usize = 128 * 1024;
@@ -175,6 +177,8 @@ pub struct Session {
     variables: Variables,
     /// What the client was told by `ParameterStatus`.
     reported: BTreeMap<String, String>,
+    /// How often a server connection was borrowed.
+    borrowings: u64,
     statements: HashMap<Bytes, Arc<ClientStatement>>,
     pins: Option<Arc<Pins>>,
     portals: HashMap<Bytes, Arc<Plan>>,
@@ -183,6 +187,8 @@ pub struct Session {
     server: Option<Attached>,
     /// What is still to come of a `CopyData` message.
     copy_data_bytes: usize,
+    /// The message that is being dropped.
+    dropping: Option<Dropping>,
     /// A message that waits: for a server connection, or for replies to earlier ones.
     held: Option<FrontendMessage>,
     /// After an error in the extended protocol everything up to Sync is dropped.
@@ -209,12 +215,14 @@ impl Session {
             own_values: Some(Arc::default()),
             variables,
             reported,
+            borrowings: 0,
             statements: HashMap::new(),
             pins: None,
             portals: HashMap::new(),
             bound: None,
             server: None,
             copy_data_bytes: 0,
+            dropping: None,
             held: None,
             skipping: false,
             to_client: ToClient::default(),
@@ -298,7 +306,8 @@ impl Session {
                 | FrontendMessage::Flush
                 | FrontendMessage::FunctionCall
                 | FrontendMessage::Sync
-                | FrontendMessage::Terminate,
+                | FrontendMessage::Terminate
+                | FrontendMessage::TooLong { .. },
             )
             | None => false,
         };
@@ -397,15 +406,17 @@ impl Session {
         };
         let mut tasks = Vec::new();
         let last = server.state.last_session;
-        if last.is_some_and(|last| last != self.identity.session) {
-            if self.runs_code_unseen() {
-                server.state.variables.clear();
-                tasks.push(Housekeeping::Reset);
-            } else {
-                // currval() and lastval() read what the last nextval() of the connection left.
-                tasks.push(Housekeeping::DiscardSequences);
-            }
+        let was_others = last.is_some_and(|last| last != self.identity.session);
+        if was_others && self.runs_code_unseen() {
+            server.state.variables.clear();
+            tasks.push(Housekeeping::Reset);
+        } else if last.is_some() && (was_others || server.state.last_borrowing != self.borrowings) {
+            // currval() and lastval() read what the last nextval() of the connection left: it was another
+            // client's, or this one has taken values elsewhere since.
+            tasks.push(Housekeeping::DiscardSequences);
         }
+        self.borrowings += 1;
+        server.state.last_borrowing = self.borrowings;
         let variables = self.server_variables();
         if let Some(task) = variables.task(&server.state.variables) {
             tasks.push(task);

@@ -72,9 +72,7 @@ impl Session {
     fn in_this_block(&self, plan: &Plan, failure: Failure) -> Failure {
         let first = plan.statements.first().map(|statement| &statement.kind);
         if self.variables.has_failed() && !matches!(first, Some(Kind::Transaction(_))) {
-            let message =
-                "current transaction is aborted, commands ignored until end of transaction block";
-            return ErrorReport::error("25P02", message);
+            return in_failed_block();
         }
         failure
     }
@@ -386,5 +384,13 @@ fn unknown(name: &str) -> Failure {
     ErrorReport::error(
         "26000",
         format!("prepared statement \"{name}\" does not exist"),
+    )
+}
+
+/// As PostgreSQL says it of everything that does not end the block.
+pub(super) fn in_failed_block() -> ErrorReport {
+    ErrorReport::error(
+        "25P02",
+        "current transaction is aborted, commands ignored until end of transaction block",
     )
 }

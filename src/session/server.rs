@@ -4,6 +4,7 @@ use bytes::BytesMut;
 
 use super::effect::Effect;
 use super::expected::{Asker, Reply, Undo, undo_prepared};
+use super::named::in_failed_block;
 use super::reference::not_present;
 use super::{Clearing, Condition, Session, Stage};
 use crate::bypass::GrantEnd;
@@ -445,6 +446,9 @@ impl Session {
     ) {
         let cut = self.hatch.as_mut().and_then(|hatch| hatch.take_cut());
         match (instead, cut) {
+            (Some(error), _) if self.is_ignored(&error) => {
+                in_failed_block().write(self.to_client.buffer());
+            }
             (Some(error), _) => self.to_client.push(error),
             (None, Some(cut)) => cut.write(self.to_client.buffer()),
             (None, None) if self.hatch.is_some() && is_of_another_tenant(report) => {
@@ -456,6 +460,18 @@ impl Session {
                 None => report.write(b'E', visible, self.to_client.buffer()),
             },
         }
+    }
+
+    /// Whether PostgreSQL would not have come as far as to this error of ours: in a block that has failed it
+    /// only reads a statement, and looks for what is bound.
+    fn is_ignored(&self, error: &[u8]) -> bool {
+        if self.hatch.is_some() || !self.variables.has_failed() {
+            return false;
+        }
+        let body = error.get(HEADER_BYTES..).unwrap_or_default();
+        let sqlstate = ServerReport::read(body).ok();
+        let sqlstate = sqlstate.as_ref().and_then(|report| report.text(b'C'));
+        !matches!(sqlstate, Some("08P01" | "26000" | "42601" | "54000") | None)
     }
 
     /// After an error in the extended protocol nothing is answered before the next Sync.

@@ -16,6 +16,8 @@ pub struct ServerState {
     pub custom_variables: BTreeSet<String>,
     /// Whom it worked for last.
     pub last_session: Option<u64>,
+    /// Which of that session's borrowings it was.
+    pub last_borrowing: u64,
     /// What it reported by `ParameterStatus`.
     pub parameters: BTreeMap<String, String>,
 }

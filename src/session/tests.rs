@@ -189,6 +189,28 @@ fn a_query_borrows_a_connection_and_gives_it_back() {
 }
 
 #[test]
+fn a_connection_forgets_sequences_unless_it_was_the_last_one() {
+    let mut script = Script::new();
+    let mut first = ServerState::default();
+    for (borrowing, expected) in [
+        (None, "Q:SELECT_1"),
+        (Some(1), "Q:SELECT_1"),
+        (Some(1), "Q:DISCARD_SEQUENCES Q:SELECT_1"),
+    ] {
+        script.client("Q:SELECT_1");
+        first.last_borrowing = borrowing.unwrap_or(first.last_borrowing);
+        script.session.attach(first);
+        script.session.on_client(&mut script.input);
+        assert_eq!(script.sent(), expected);
+        if expected.contains("DISCARD") {
+            script.server("C:DISCARD Z:I");
+        }
+        script.server("T D C:SELECT Z:I");
+        (first, _) = script.session.detach().unwrap();
+    }
+}
+
+#[test]
 fn what_needs_no_server_gets_none() {
     let mut script = Script::new();
     assert_eq!(script.client("S"), "Z:I");

@@ -523,8 +523,7 @@ impl Classified {
     }
 
     /// Whether a foreign key pairs the tenant columns of both sides, and its actions leave the
-    /// referring one alone. SET NULL and SET DEFAULT act on it (unless limited to columns, which
-    /// the catalog does not tell yet), so they never do.
+    /// referring one alone: SET NULL and SET DEFAULT do, where they are limited to other columns.
     fn keeps_tenant(&self, referring: &Relation, key: &crate::catalog::ForeignKey) -> bool {
         let Class::Scoped(own) = self.class_of_tables(referring) else {
             return false;
@@ -538,14 +537,21 @@ impl Classified {
         let Class::Scoped(theirs) = self.class_of_tables(parent) else {
             return false;
         };
-        let rewrites = |action| {
+        let sets = |action| {
             matches!(
                 action,
                 ForeignKeyAction::SetDefault | ForeignKeyAction::SetNull
             )
         };
+        // A row that has no tenant column would lose what it refers to its owner by.
+        let spares_tenant = |tenant: &str| {
+            let set = &key.on_delete_sets;
+            !set.is_empty() && set.iter().all(|column| column != tenant)
+        };
+        let keeps_on_delete =
+            !sets(key.on_delete) || own.tenant_column().is_some_and(spares_tenant);
         let keeps = pairs(key, own, theirs) || own.is_owned_by(&self.catalog, key);
-        keeps && !rewrites(key.on_delete) && !rewrites(key.on_update)
+        keeps && keeps_on_delete && !sets(key.on_update)
     }
 }
 

@@ -227,9 +227,10 @@ impl Waiting<'_> {
 
 /// What a write to the relation referred to sets off on the referring one.
 fn cascaded<'a>(referring: &'a Relation, key: &'a ForeignKey, verb: Verb) -> Option<Waiting<'a>> {
-    let action = match verb {
-        Verb::Delete => key.on_delete,
-        Verb::Update => key.on_update,
+    let (action, set) = match verb {
+        Verb::Delete if !key.on_delete_sets.is_empty() => (key.on_delete, &key.on_delete_sets),
+        Verb::Delete => (key.on_delete, &key.columns),
+        Verb::Update => (key.on_update, &key.columns),
         Verb::Insert | Verb::Select => return None,
     };
     let verb = match action {
@@ -238,7 +239,7 @@ fn cascaded<'a>(referring: &'a Relation, key: &'a ForeignKey, verb: Verb) -> Opt
         ForeignKeyAction::NoAction | ForeignKeyAction::Restrict => return None,
     };
     let columns = match verb {
-        Verb::Update => key.columns.iter().map(String::as_str).collect(),
+        Verb::Update => set.iter().map(String::as_str).collect(),
         Verb::Delete | Verb::Insert | Verb::Select => BTreeSet::new(),
     };
     Some(Waiting {

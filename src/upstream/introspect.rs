@@ -402,12 +402,18 @@ async fn foreign_keys(
     };
     let query = format!(
         "SELECT f.conrelid, f.conname::text, {}, n.nspname::text, c.relname::text, {}, \
-         f.confdeltype::text, f.confupdtype::text, f.condeferrable, NOT f.convalidated \
+         f.confdeltype::text, f.confupdtype::text, f.condeferrable, NOT f.convalidated, {} \
          FROM pg_constraint f JOIN pg_class c ON c.oid = f.confrelid \
          JOIN pg_namespace n ON n.oid = c.relnamespace \
          WHERE f.contype = 'f' ORDER BY 1, 2, 4, 5",
         columns("f.conrelid", "f.conkey"),
         columns("f.confrelid", "f.confkey"),
+        // Before version 15 there is no such column.
+        columns(
+            "f.conrelid",
+            "ARRAY(SELECT n.attnum::int2 FROM jsonb_array_elements_text(COALESCE(NULLIF(\
+             to_jsonb(f) -> 'confdelsetcols', 'null'), '[]')) AS n(attnum))",
+        ),
     );
     let mut foreign_keys = PerRelation::new();
     for row in transaction.query(&query, &[]).await? {
@@ -417,6 +423,7 @@ async fn foreign_keys(
             references: relation_name(&row, 3)?,
             referenced_columns: row.try_get(5)?,
             on_delete: foreign_key_action(row.try_get(6)?)?,
+            on_delete_sets: row.try_get(10)?,
             on_update: foreign_key_action(row.try_get(7)?)?,
             deferrable: row.try_get(8)?,
             not_valid: row.try_get(9)?,

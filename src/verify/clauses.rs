@@ -25,7 +25,7 @@ pub(super) enum Keys {
 }
 
 impl Proof<'_> {
-    /// Compares GROUP BY, which may end with tenant columns.
+    /// Compares GROUP BY, which may end with tenant columns, and with columns that a key determines.
     pub(super) fn grouping(&mut self, pair: Pair<'_, Vec<Node>>) -> Checked {
         let (original, rewritten) = pair;
         let Some((kept, added)) = rewritten.split_at_checked(original.len()) else {
@@ -36,11 +36,11 @@ impl Proof<'_> {
         }
         let mut seen = Vec::new();
         for node in added {
-            let alias = self.added_grouping(original, node)?;
-            if seen.contains(&alias) {
+            let column = self.added_grouping(original, node)?;
+            if seen.contains(&column) {
                 return Err(differs("GROUP BY"));
             }
-            seen.push(alias);
+            seen.push(column);
         }
         Ok(())
     }
@@ -63,9 +63,9 @@ impl Proof<'_> {
         Ok(())
     }
 
-    /// Recognises a tenant column at the end of GROUP BY: it changes no group if the rest of the
-    /// table's primary key is grouped by.
-    fn added_grouping(&self, original: &[Node], added: &Node) -> Checked<String> {
+    /// Recognises a column at the end of GROUP BY that changes no group: the tenant column of a table, or
+    /// any column of one in a fence, if the rest of the table's primary key is grouped by.
+    fn added_grouping(&self, original: &[Node], added: &Node) -> Checked<(String, String)> {
         let wrong = || differs("a tenant column in GROUP BY");
         // A definition groups by it, or not.
         if self.views > 0 || self.classified().tenant_column() == TenantColumn::Visible {
@@ -77,18 +77,25 @@ impl Proof<'_> {
         let [alias, column] = names.as_slice() else {
             return Err(wrong());
         };
-        let test = level
-            .direct
-            .iter()
-            .find(|test| test.alias == *alias && test.tenant_column() == Some(column))
-            .ok_or_else(wrong)?;
-        let item = level
+        let mut called = level
             .items
             .iter()
-            .find(|item| item.name.as_deref() == Some(alias))
-            .ok_or_else(wrong)?;
+            .filter(|item| item.name.as_deref() == Some(alias));
+        let (Some(item), None) = (called.next(), called.next()) else {
+            return Err(wrong());
+        };
+        let direct = level
+            .direct
+            .iter()
+            .find(|test| test.alias == *alias && test.tenant_column() == Some(column));
+        let is_shown = |name: &str| item.columns.iter().filter(|c| c.name == name).count() == 1;
+        let key = match (direct, &item.key) {
+            (Some(test), None) => test.key.as_ref(),
+            (None, Some(key)) if is_shown(column) => Some(key),
+            (None | Some(_), _) => None,
+        };
         let is_set = |node: &Node| matches!(&node.node, Some(NodeEnum::GroupingSet(_)));
-        let key = test.key.as_ref().ok_or_else(wrong)?;
+        let key = key.ok_or_else(wrong)?;
         let grouped = |name: &String| {
             let wanted = item.columns.iter().find(|column| column.name == *name);
             original.iter().any(|node| self.is_column(node, wanted))
@@ -96,7 +103,7 @@ impl Proof<'_> {
         if original.iter().any(is_set) || !key.iter().all(grouped) || original.is_empty() {
             return Err(wrong());
         }
-        Ok((*alias).to_owned())
+        Ok(((*alias).to_owned(), (*column).to_owned()))
     }
 
     fn is_column(&self, node: &Node, wanted: Option<&Column>) -> bool {

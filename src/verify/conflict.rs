@@ -8,7 +8,7 @@ use pg_query::protobuf as pg;
 use pg_query::{Node, NodeEnum};
 
 use super::proof::{Checked, Proof, anywhere, both, differs, empty, equal, unchanged, unsupported};
-use super::scope::{Extent, Item, Locks, Sent, Tenancy};
+use super::scope::{Extent, Item, Locks, Sent, SystemColumns, Tenancy};
 use super::silent::Clause;
 use super::write::{Target, assigned};
 use crate::isolate::refusal::Reason;
@@ -81,6 +81,8 @@ impl Proof<'_> {
             tenancy: Tenancy::Free,
             locks: Locks::Own,
             sent,
+            system: SystemColumns::Unknown,
+            key: None,
         });
         // An unqualified name is a column of the target only.
         if let Some(item) = level.items.last_mut() {

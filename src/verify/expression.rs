@@ -15,10 +15,12 @@ use super::proof::{
     unchanged, unsupported,
 };
 use super::scope::{self, Found, Output, Reference, Tenancy};
-use super::sequence::{is_next_value, is_serial_sequence};
+use super::sequence::{is_serial_sequence, of_a_sequence};
 use super::setting::{current_setting, is_current_setting};
 use super::silent::location;
+use super::types::Column;
 use super::{bare, identity, reading};
+use crate::catalog::oid;
 use crate::isolate::refusal::Reason;
 
 impl Proof<'_> {
@@ -225,14 +227,14 @@ impl Proof<'_> {
     }
 
     fn function_call(&mut self, original: &pg::FuncCall, rewritten: &pg::FuncCall) -> Checked {
-        if is_next_value(&original.funcname) {
-            return self.next_value((original, rewritten));
+        if let Some(function) = of_a_sequence(&original.funcname) {
+            return self.sequence_call(function, (original, rewritten));
         }
         if is_current_setting(&original.funcname) {
             return current_setting((original, rewritten));
         }
         if is_serial_sequence(&original.funcname) {
-            return self.serial_sequence((original, rewritten));
+            return self.serial_sequence((original, rewritten)).map(|_table| ());
         }
         both!(FuncCall, original, rewritten, {
             funcname, args, agg_order, agg_filter, over, agg_within_group, agg_star, agg_distinct,
@@ -260,12 +262,32 @@ impl Proof<'_> {
             }
             self.expressions(args, "the arguments of a function")?;
         }
+        if listed.is_some_and(|listed| listed.name == "age") {
+            self.note_age(original);
+        }
         self.sort(agg_order, Keys::Inputs)?;
         self.optional(agg_filter, "FILTER")?;
         match over {
             (Some(original), Some(rewritten)) => self.window(original, rewritten),
             (None, None) => Ok(()),
             (Some(_), None) | (None, Some(_)) => Err(differs("OVER")),
+        }
+    }
+
+    /// Takes note of `age` of what may be a transaction: it would count everybody's.
+    fn note_age(&mut self, call: &pg::FuncCall) {
+        let [argument] = call.args.as_slice() else {
+            return;
+        };
+        let is_moment = self.silent_value(argument).is_ok_and(|value| {
+            let moments = [oid::DATE, oid::TIMESTAMP, oid::TIMESTAMPTZ, oid::UNKNOWN];
+            moments.contains(&value.oid)
+        });
+        if !is_moment {
+            let function = "pg_catalog.age of a transaction".to_owned();
+            let reason = Reason::FunctionNotAllowed { function };
+            let at = usize::try_from(call.location).ok();
+            self.age.get_or_insert(refuse(reason, at));
         }
     }
 
@@ -334,7 +356,10 @@ impl Proof<'_> {
         let Some(named) = reference(fields.0) else {
             return Err(unsupported("a column reference of four names"));
         };
-        match scope::resolve(&self.levels, named) {
+        let found = scope::resolve(&self.levels, named);
+        let is_xid = matches!(&found, Ok(Found::Column(Column { value: Ok(value), .. }))
+            if value.oid == oid::XID);
+        match found {
             Ok(Found::Row(item)) if item.hidden.is_some() || item.sent.is_some() => {
                 let alias = item.name.clone().unwrap_or_default();
                 return Err(unsupported(&format!("the row {alias} as a value")));
@@ -352,6 +377,7 @@ impl Proof<'_> {
             Ok(Found::Opaque | Found::Row(_)) => {}
             Err(reason) => return Err(refuse(reason, at)),
         }
+        self.xids += usize::from(is_xid);
         sent_as(fields, named)
     }
 

@@ -8,10 +8,12 @@ use super::mask::Shown;
 use super::proof::{
     Checked, Pair, Proof, anywhere, both, differs, equal, path, position, refuse, unsupported,
 };
-use super::scope::{Exposed, Extent, Item, Locks, Output, Tenancy, Test, silent_column};
+use super::scope::{
+    Exposed, Extent, Item, Locks, Output, SystemColumns, Tenancy, Test, silent_column,
+};
 use super::select::rename;
 use super::types::{self, Column, Columns, Origin, Size, Value};
-use crate::catalog::{self, Relation, Resolved, oid};
+use crate::catalog::{self, Relation, RelationKind, Resolved, oid};
 use crate::isolate::refusal::Reason;
 use crate::isolate::remedy::MaskedColumn;
 use crate::tenant::{Class, Scoped, TenantColumn, Verb};
@@ -123,6 +125,7 @@ impl<'a> Proof<'a> {
                         value.origin = Origin::Masked;
                     }
                 }
+                item.key = self.key_of_fence(original, table.relation, scoped, &item);
                 Ok(self.level()?.add(item))
             }
             (Class::Scoped(scoped), NodeEnum::RangeVar(sent)) => {
@@ -132,6 +135,7 @@ impl<'a> Proof<'a> {
             (Class::Shared { writable }, NodeEnum::RangeVar(sent)) => {
                 qualified(original, sent, table.relation)?;
                 let mut item = self.item(original, table.relation, Tenancy::Free);
+                item.system = SystemColumns::of_table(Tenancy::Free);
                 if !writable {
                     item.locks = Locks::Shared;
                 }
@@ -293,6 +297,7 @@ impl<'a> Proof<'a> {
         let test = direct_test(alias, table.relation, scoped, original.location);
         let mut item = self.item(original, table.relation, Tenancy::Scoped);
         item.hidden = self.hidden(scoped);
+        item.system = SystemColumns::of_table(Tenancy::Scoped);
         let level = self.level()?;
         level.direct.push(test.clone());
         level.tests.push(test);
@@ -349,7 +354,40 @@ impl<'a> Proof<'a> {
             tenancy,
             locks: Locks::Own,
             sent: None,
+            system: SystemColumns::Unknown,
+            key: None,
         }
+    }
+
+    /// The columns that tell the rows of a fence apart, by the names that it shows: those of the primary key,
+    /// of which one tenant's rows share the tenant column. Children have rows of their own, and definitions
+    /// show what they like.
+    fn key_of_fence(
+        &self,
+        named: &pg::RangeVar,
+        relation: &'a Relation,
+        scoped: &Scoped,
+        item: &Item,
+    ) -> Option<Vec<String>> {
+        let is_hidden = self.classified().tenant_column() == TenantColumn::Hidden;
+        let mut children = self.catalog().children(&relation.name);
+        let is_whole = relation.kind == RelationKind::PartitionedTable
+            || !named.inh
+            || children.next().is_none();
+        let key = relation.primary_key().filter(|key| {
+            !key.partial_or_expression && !key.exclusion && is_hidden && is_whole && self.views == 0
+        })?;
+        let visible = self.columns_of(relation);
+        let own = key
+            .columns
+            .iter()
+            .filter(|name| scoped.tenant_column() != Some(name.as_str()));
+        let shown = own.map(|name| {
+            let at = visible.iter().position(|column| column.name == *name)?;
+            item.columns.get(at).map(|column| column.name.clone())
+        });
+        let key: Vec<String> = shown.collect::<Option<_>>()?;
+        (!key.is_empty()).then_some(key)
     }
 
     /// A column that a mask could hide.
@@ -469,6 +507,8 @@ fn from_output(
         tenancy: output.tenancy,
         locks: output.locks,
         sent: None,
+        system: SystemColumns::Absent,
+        key: None,
     };
     (item, loud)
 }

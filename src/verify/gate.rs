@@ -328,8 +328,9 @@ fn set_by_function(node: &NodeEnum) -> Option<Kind> {
         return None;
     };
     let setting = only_setting(select)?;
+    let value = setting.value?;
     let is_open =
-        is_usual(&setting.variable, &setting.value) || variable_reason(&setting.variable).is_none();
+        is_usual(&setting.variable, &value) || variable_reason(&setting.variable).is_none();
     is_open.then_some(Kind::Set {
         scope: if setting.is_local {
             SetScope::Local
@@ -337,7 +338,7 @@ fn set_by_function(node: &NodeEnum) -> Option<Kind> {
             SetScope::Session
         },
         variable: setting.variable,
-        value: setting.value,
+        value,
     })
 }
 

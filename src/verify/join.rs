@@ -5,7 +5,7 @@ use pg_query::{Node, NodeEnum};
 
 use super::from::{Side, strings};
 use super::proof::{Checked, Proof, both, differs, equal, unchanged, unsupported};
-use super::scope::{Exposed, Extent, Item, Level, Locks, Tenancy, opaque_column};
+use super::scope::{Exposed, Extent, Item, Level, Locks, SystemColumns, Tenancy, opaque_column};
 use super::select::rename;
 use super::silent::Clause;
 use super::types::Column;
@@ -97,6 +97,8 @@ impl Proof<'_> {
             tenancy: Tenancy::Free,
             locks: Locks::Own,
             sent: None,
+            system: SystemColumns::Absent,
+            key: None,
         });
         Ok(())
     }
@@ -122,6 +124,8 @@ impl Proof<'_> {
             tenancy: level.tenancy,
             locks: level.locks,
             sent: None,
+            system: SystemColumns::Absent,
+            key: None,
         };
         Ok(level.add(item))
     }
@@ -180,6 +184,8 @@ impl Proof<'_> {
             tenancy: Tenancy::Free,
             locks: Locks::Own,
             sent: None,
+            system: SystemColumns::Absent,
+            key: None,
         });
         for side in [&mut left, &mut right] {
             side.columns.retain(|column| !names.contains(&column.name));

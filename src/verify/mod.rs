@@ -21,13 +21,13 @@
 //! | a conjunct of a condition in a shield | `shield::shielded` |
 //! | a column of a fence in a mask | `mask::shown` |
 //! | `*` of a table that is not fenced, expanded | `targets::star` |
-//! | the tenant column at the end of GROUP BY | `clauses::added_grouping` |
+//! | the tenant column, or one that a fence's key determines, at the end of GROUP BY | `clauses::added_grouping` |
 //! | the tenant column of an INSERT | `write::insert_columns`, `select::rows`, `targets::targets`, `merge::inserted` |
 //! | the tenant column of a conflict target | `conflict::inference` |
 //! | the value for the tenant column under a scope, checked | `owner::checked_owner` |
 //! | the owner of the row referred to, where a table has no tenant column, in its tenant predicate | `via::is_owner` |
 //! | a value for the column that refers to that row, checked | `via::checked_reference` |
-//! | the sequence of `nextval`, qualified | `sequence::next_value` |
+//! | the sequence of `nextval` and `currval`, qualified | `sequence::sequence_call` |
 //! | `set_config` and `current_setting`, qualified | `setting::sets`, `setting::current_setting` |
 //! | a function called on a row in column notation, as a call | `row::column_notation` |
 //! | `*` of a table's row type, expanded | `row_type::expanded_row_type` |

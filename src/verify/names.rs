@@ -13,7 +13,7 @@ use super::proof::{
     Checked, Pair, Proof, both, differs, equal, path, position, refuse, unchanged, unsupported,
 };
 use super::types;
-use crate::catalog::{Oid, Type, TypeKind};
+use crate::catalog::{Oid, Type, TypeKind, oid};
 use crate::isolate::refusal::Reason;
 
 /// `name, reason, flags`, see the head of the file.
@@ -224,7 +224,8 @@ impl Proof<'_> {
     /// The types that the client's Parse declares are made from text as well, by Bind.
     pub(super) fn declared_types(&self, declared: &[Oid]) -> Checked {
         for declared in declared {
-            if matches!(*declared, 0 | crate::catalog::oid::UNKNOWN) {
+            // An `xid` is compared with `xmin`: what age() may do with it, `finish` says.
+            if matches!(*declared, 0 | oid::UNKNOWN | oid::XID) {
                 continue;
             }
             let found = self.catalog().type_by_oid(*declared);

@@ -71,6 +71,10 @@ pub(super) struct Proof<'a> {
     pub(super) touched: Tenancy,
     /// The recursive query whose first part comes next, by its place in `ctes`.
     pub(super) recursive: Option<usize>,
+    /// How often numbers of transactions are named.
+    pub(super) xids: usize,
+    /// A call of `age` that may be of one.
+    pub(super) age: Option<Refusal>,
     /// The first volatile function of the expression that is compared.
     pub(super) volatile: Option<Refusal>,
     /// Whether the client's parameters come by Bind.
@@ -108,6 +112,8 @@ impl<'a> Proof<'a> {
             ordering: None,
             touched: Tenancy::Free,
             recursive: None,
+            xids: usize::from(claim.declared_types.contains(&oid::XID)),
+            age: None,
             volatile: None,
             binds: false,
             patterns: BTreeSet::new(),
@@ -168,6 +174,9 @@ impl<'a> Proof<'a> {
 
     /// What must hold once both trees were walked.
     pub(super) fn finish(&self) -> Checked {
+        if let (1.., Some(refusal)) = (self.xids, &self.age) {
+            return Err(refusal.clone());
+        }
         let claimed: BTreeSet<(usize, u16)> = self
             .claim
             .template

@@ -11,7 +11,7 @@ use super::expression::{reference, sent_as};
 use super::proof::{Checked, Pair, Proof, column_path, differs, is_plain_type, path, unsupported};
 use super::scope::{self, Extent, Item, Reference};
 use super::types;
-use crate::catalog::{Oid, RelationKind, RelationName, Type};
+use crate::catalog::{Oid, RelationKind, RelationName, SYSTEM_COLUMNS, Type};
 use crate::tenant::Class;
 
 /// Types within types: more than this are not followed.
@@ -120,7 +120,7 @@ impl Proof<'_> {
         let is_column = item.extent == Extent::Open
             || item.hidden.as_deref() == Some(function)
             || item.columns.iter().any(|column| column.name == function)
-            || scope::SYSTEM_COLUMNS.contains(&function);
+            || SYSTEM_COLUMNS.contains(&function);
         if is_column {
             return Err(wrong());
         }

@@ -7,7 +7,7 @@
 //! 1. The tenant column of a table that is not fenced is never found: naming it is refused.
 
 use super::types::{Column, Value};
-use crate::catalog::RelationName;
+use crate::catalog::{Oid, RelationName, SYSTEM_COLUMNS, oid};
 use crate::isolate::refusal::{BeyondGrant, Reason, Refusal};
 use crate::tenant::{Ownership, TenantType, Verb};
 
@@ -88,6 +88,21 @@ pub(super) struct Item {
     pub(super) locks: Locks,
     /// What its columns are sent as, if it is a view that is written.
     pub(super) sent: Option<Sent>,
+    /// The columns that it has beside its own.
+    pub(super) system: SystemColumns,
+    /// The columns that tell its rows apart, if it is a table in a fence with a primary key.
+    pub(super) key: Option<Vec<String>>,
+}
+
+/// The system columns of a range entry.
+#[derive(Clone, Debug)]
+pub(super) enum SystemColumns {
+    /// It is no table.
+    Absent,
+    /// It may have some that are not shown.
+    Unknown,
+    /// Those that may be named.
+    Of(Vec<Column>),
 }
 
 /// What the columns of a view that is written are sent as: its table's, which has another name.
@@ -302,8 +317,46 @@ pub(super) enum Found<'s> {
     Row(&'s Item),
 }
 
-/// Columns that every table has.
-pub(super) const SYSTEM_COLUMNS: [&str; 6] = ["cmax", "cmin", "ctid", "tableoid", "xmax", "xmin"];
+/// The system columns that may be read, with their types. `ctid` may not: the places of a tenant's rows in
+/// the file tell how many rows others have.
+const TYPES: [(&str, Oid); 5] = [
+    ("cmax", oid::CID),
+    ("cmin", oid::CID),
+    ("tableoid", oid::OID),
+    ("xmax", oid::XID),
+    ("xmin", oid::XID),
+];
+
+/// Columns that tell who has locked or changed a row that is everybody's.
+const OF_LOCKS: [&str; 3] = ["cmax", "cmin", "xmax"];
+
+impl SystemColumns {
+    /// Those of a table in its own place, whose rows are the tenant's, or everybody's.
+    pub(super) fn of_table(tenancy: Tenancy) -> Self {
+        let shown = TYPES.iter().filter(|(name, _)| match tenancy {
+            Tenancy::Scoped => true,
+            Tenancy::Free => !OF_LOCKS.contains(name),
+        });
+        let columns = shown.map(|(name, oid)| silent_column(name, Value::varying(*oid)));
+        Self::Of(columns.collect())
+    }
+
+    /// The column of this name; none if there is no such column.
+    fn find(&self, column: &str) -> Result<Option<&Column>, Reason> {
+        if !SYSTEM_COLUMNS.contains(&column) {
+            return Ok(None);
+        }
+        let refused = || unsupported(&format!("the system column {column} here"));
+        match self {
+            Self::Absent => Ok(None),
+            Self::Unknown => Err(refused()),
+            Self::Of(columns) => {
+                let found = columns.iter().find(|known| known.name == column);
+                found.map(Some).ok_or_else(refused)
+            }
+        }
+    }
+}
 
 /// Finds what a reference means; `levels` from the outside in.
 pub(super) fn resolve<'s>(
@@ -329,9 +382,10 @@ pub(super) fn resolve<'s>(
         (Some(found), None) => Ok(Found::Column(found)),
         (Some(_), Some(_)) => Err(ambiguous(column)),
         // What is not a column can be a function, called on the row.
-        (None, _) if SYSTEM_COLUMNS.contains(&column) => {
-            Err(unsupported(&format!("the system column {column}")))
-        }
+        (None, _) if SYSTEM_COLUMNS.contains(&column) => match item.system.find(column)? {
+            Some(found) => Ok(Found::Column(found)),
+            None => Err(unsupported(&format!("the system column {column}"))),
+        },
         (None, _) if item.extent == Extent::Open => {
             Err(unsupported(&format!("the reference {written}")))
         }
@@ -409,12 +463,17 @@ fn unqualified<'s>(levels: &'s [Level], column: &str) -> Result<Found<'s>, Reaso
                 column: column.to_owned(),
             });
         }
+        let mut system = Vec::new();
+        for item in &level.items {
+            system.extend(item.system.find(column)?.map(|found| (item, found)));
+        }
         let mut named = level
             .items
             .iter()
             .filter(|item| !item.merged.iter().any(|merged| merged == column))
             .flat_map(|item| item.columns.iter().map(move |known| (item, known)))
-            .filter(|(_, known)| known.name == column);
+            .filter(|(_, known)| known.name == column)
+            .chain(system);
         match (named.next(), named.next()) {
             (Some(_), Some(_)) => return Err(ambiguous(column)),
             (Some((item, found)), None) => {

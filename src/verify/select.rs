@@ -7,7 +7,7 @@ use super::clauses::Keys;
 use super::owner::{Owner, not_named};
 use super::proof::{Checked, Pair, Proof, absent, both, column_path, differs, empty, equal};
 use super::reading;
-use super::scope::{Extent, Item, Level, Locks, Output, Rows, Tenancy, Test};
+use super::scope::{Extent, Item, Level, Locks, Output, Rows, SystemColumns, Tenancy, Test};
 use super::silent::Clause;
 use super::types::{self, Column};
 use super::via::referring_alias;
@@ -137,6 +137,8 @@ impl Proof<'_> {
             tenancy: output.tenancy,
             locks: output.locks,
             sent: None,
+            system: SystemColumns::Absent,
+            key: None,
         });
         level.outputs.clone_from(&output.columns);
         self.levels.push(level);
@@ -210,6 +212,8 @@ impl Proof<'_> {
             tenancy: Tenancy::Free,
             locks: Locks::Own,
             sent: None,
+            system: SystemColumns::Absent,
+            key: None,
         });
         self.level()?.outputs.clone_from(&columns);
         self.sort(sort_clause, Keys::Inputs)?;

@@ -1,4 +1,7 @@
-//! `nextval` of a sequence that is named in the text, and which sequence a column has.
+//! `nextval` and `currval` of a sequence that the text names or that a column has, and which sequence that is.
+//!
+//! What `currval` and `lastval` tell is what this client's own statements took: `session` makes a server
+//! connection forget it before another client borrows it.
 
 use pg_query::protobuf as pg;
 use pg_query::{Node, NodeEnum};
@@ -11,12 +14,16 @@ use crate::catalog::{Relation, Resolved, qualified_name};
 use crate::isolate::refusal::Reason;
 use crate::tenant::Class;
 
-/// Whether a call is one of `nextval`, as PostgreSQL finds it: `pg_catalog` comes first.
-pub(super) fn is_next_value(names: &[Node]) -> bool {
-    matches!(
-        path(names).as_deref(),
-        Some(["nextval"] | ["pg_catalog", "nextval"])
-    )
+/// The functions that take a sequence.
+const OF_A_SEQUENCE: [&str; 2] = ["currval", "nextval"];
+
+/// Which of the functions that take a sequence a call is of, as PostgreSQL finds it: `pg_catalog` comes first.
+pub(super) fn of_a_sequence(names: &[Node]) -> Option<&'static str> {
+    let name = match path(names).as_deref() {
+        Some([name] | ["pg_catalog", name]) => *name,
+        Some(_) | None => return None,
+    };
+    OF_A_SEQUENCE.into_iter().find(|known| *known == name)
 }
 
 const SERIAL_SEQUENCE: &str = "pg_get_serial_sequence";
@@ -30,10 +37,15 @@ pub(super) fn is_serial_sequence(names: &[Node]) -> bool {
 }
 
 impl<'a> Proof<'a> {
-    /// Compares two calls of `nextval`: the sequence is the one that the client's text names, qualified.
-    pub(super) fn next_value(&mut self, (original, rewritten): Pair<'_, pg::FuncCall>) -> Checked {
+    /// Compares two calls of a function that takes a sequence: it is the one that the client's text names,
+    /// qualified, or that of the column that it names.
+    pub(super) fn sequence_call(
+        &mut self,
+        function: &'static str,
+        (original, rewritten): Pair<'_, pg::FuncCall>,
+    ) -> Checked {
         if self.classified().scope().is_some() {
-            return Err(unsupported("nextval under a grant"));
+            return Err(unsupported(&format!("{function} under a grant")));
         }
         let at = position((&original.location, &rewritten.location));
         let plain = |call: &pg::FuncCall| pg::FuncCall {
@@ -43,39 +55,60 @@ impl<'a> Proof<'a> {
             location: call.location,
             ..pg::FuncCall::default()
         };
+        let this_form = || unsupported(&format!("this form of {function}"));
         if *original != plain(original) || *rewritten != plain(rewritten) {
-            return Err(unsupported("this form of nextval"));
+            return Err(this_form());
         }
         let ([named], [sent]) = (original.args.as_slice(), rewritten.args.as_slice()) else {
-            return Err(unsupported("this form of nextval"));
+            return Err(this_form());
         };
-        let sequence = self
-            .named_sequence(named)
-            .map_err(|reason| refuse(reason, at))?;
-        let forbidden = Reason::AsPostgres {
-            sqlstate: "42501",
-            message: format!("permission denied for sequence {}", sequence.name.name),
-        };
-        if !self.classified().may_advance(sequence) {
-            return Err(refuse(forbidden, at));
+        match (&named.node, &sent.node) {
+            (Some(NodeEnum::FuncCall(column)), Some(NodeEnum::FuncCall(sent)))
+                if is_serial_sequence(&column.funcname) =>
+            {
+                let table = self.serial_sequence((column, sent))?;
+                let mut sequences = self
+                    .catalog()
+                    .relations
+                    .iter()
+                    .filter(|relation| relation.owned_by.as_ref() == Some(&table.name));
+                if let Some(closed) = sequences.find(|one| !self.classified().may_advance(one)) {
+                    return Err(refuse(forbidden(closed), at));
+                }
+            }
+            _ => {
+                let sequence = self
+                    .named_sequence(function, named)
+                    .map_err(|reason| refuse(reason, at))?;
+                if !self.classified().may_advance(sequence) {
+                    return Err(refuse(forbidden(sequence), at));
+                }
+                let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
+                let name = &sequence.name;
+                let wanted = format!("{}.{}", quoted(&name.schema), quoted(&name.name));
+                let is_sent = matches!(cast(sent), Some((text, type_name))
+                    if text == wanted && is_plain_type(type_name, "regclass"));
+                if !is_sent {
+                    return Err(differs(&format!("the sequence of {function}")));
+                }
+            }
         }
-        let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
-        let name = &sequence.name;
-        let wanted = format!("{}.{}", quoted(&name.schema), quoted(&name.name));
-        let is_sent = matches!(cast(sent), Some((text, type_name))
-            if text == wanted && is_plain_type(type_name, "regclass"));
-        let is_qualified = path(&rewritten.funcname).as_deref() == Some(&["pg_catalog", "nextval"]);
+        let is_qualified = path(&rewritten.funcname).as_deref() == Some(&["pg_catalog", function]);
         let same_form = original.funcformat == rewritten.funcformat;
-        if !(is_sent && is_qualified && same_form) {
-            return Err(differs("the sequence of nextval"));
+        if !(is_qualified && same_form) {
+            return Err(differs(&format!("the sequence of {function}")));
         }
-        let volatile = Reason::not_silent("volatile function nextval".to_owned());
+        let volatile = Reason::not_silent(format!("volatile function {function}"));
         self.volatile.get_or_insert(refuse(volatile, at));
         Ok(())
     }
 
-    /// Compares two calls of `pg_get_serial_sequence` for a column that the application knows.
-    pub(super) fn serial_sequence(&self, (original, rewritten): Pair<'_, pg::FuncCall>) -> Checked {
+    /// Compares two calls of `pg_get_serial_sequence` for a column that the application knows. Gives the
+    /// table.
+    pub(super) fn serial_sequence(
+        &self,
+        (original, rewritten): Pair<'_, pg::FuncCall>,
+    ) -> Checked<&'a Relation> {
         let at = position((&original.location, &rewritten.location));
         let plain = |call: &pg::FuncCall, names: &[Node]| pg::FuncCall {
             funcname: names.to_vec(),
@@ -125,16 +158,16 @@ impl<'a> Proof<'a> {
         let is_same = *rewritten == plain(rewritten, &rewritten.funcname)
             && bare::same_list(&original.args, &rewritten.args)?;
         if is_qualified && is_same {
-            Ok(())
+            Ok(relation)
         } else {
             Err(differs("pg_get_serial_sequence"))
         }
     }
 
     /// The sequence that a constant names, with or without a cast to `regclass`.
-    fn named_sequence(&self, node: &Node) -> Result<&'a Relation, Reason> {
+    fn named_sequence(&self, function: &str, node: &Node) -> Result<&'a Relation, Reason> {
         let computed = || Reason::ConstructNotSupported {
-            construct: "nextval of a sequence that is not named in the text".to_owned(),
+            construct: format!("{function} of a sequence that is not named in the text"),
         };
         let text = match (text(node), cast(node)) {
             (Some(text), _) => text,
@@ -164,6 +197,13 @@ impl<'a> Proof<'a> {
             Resolved::Relation(relation) => Ok(relation),
             Resolved::Nothing | Resolved::System(_) => Err(missing()),
         }
+    }
+}
+
+fn forbidden(sequence: &Relation) -> Reason {
+    Reason::AsPostgres {
+        sqlstate: "42501",
+        message: format!("permission denied for sequence {}", sequence.name.name),
     }
 }
 

@@ -6,24 +6,28 @@
 use pg_query::protobuf as pg;
 use pg_query::{Node, NodeEnum};
 
-use super::proof::{Checked, Pair, Proof, differs, path, position, refuse, unsupported};
+use super::proof::{
+    Checked, Pair, Proof, differs, is_plain_type, path, position, refuse, unsupported,
+};
 use super::session::{constant, identical, variable};
 use super::variables::Values;
 use crate::isolate::refusal::Reason;
 use crate::isolate::setting::{Argument, Fields, value};
 use crate::isolate::template::Reading;
 
-/// What `set_config` is told by constants.
+/// What `set_config` is told.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Setting {
     /// The parameter's name, in lower case.
     pub(super) variable: String,
-    pub(super) value: String,
+    /// None where it is bound, for the transaction only.
+    pub(super) value: Option<String>,
     pub(super) is_local: bool,
 }
 
 /// What a query sets that does nothing else: each of its columns is a call of `set_config` or
-/// `current_setting`, and exactly one is a call of `set_config`, with constants.
+/// `current_setting`, and exactly one is a call of `set_config`, with constants; what lasts for the transaction
+/// may have its value from a parameter, since no other connection will have to be given it.
 pub(super) fn only_setting(select: &pg::SelectStmt) -> Option<Setting> {
     let plain = pg::SelectStmt {
         target_list: select.target_list.clone(),
@@ -60,11 +64,30 @@ fn setting(arguments: &[Node]) -> Option<Setting> {
     let [variable, value, is_local] = arguments else {
         return None;
     };
+    let is_local = boolean(is_local)?;
     Some(Setting {
         variable: string(variable)?.to_ascii_lowercase(),
-        value: string(value)?.to_owned(),
-        is_local: boolean(is_local)?,
+        value: match string(value) {
+            Some(value) => Some(value.to_owned()),
+            None if is_local && is_bound(value) => None,
+            None => return None,
+        },
+        is_local,
     })
+}
+
+/// Whether this is a parameter, or one that is cast to `text`.
+fn is_bound(node: &Node) -> bool {
+    let is_parameter = |node: &Node| matches!(&node.node, Some(NodeEnum::ParamRef(_)));
+    match &node.node {
+        Some(NodeEnum::TypeCast(cast)) => {
+            let is_text = cast.type_name.as_ref().is_some_and(|name| {
+                is_plain_type(name, "text") || path(&name.names).as_deref() == Some(&["text"])
+            });
+            is_text && cast.arg.as_deref().is_some_and(is_parameter)
+        }
+        Some(_) | None => is_parameter(node),
+    }
 }
 
 /// Whether a call has a name and arguments, and nothing else.
@@ -165,11 +188,16 @@ impl Proof<'_> {
             return Err(unsupported("set_config in this reading"));
         }
         let parameter = variable(&setting.variable)?;
-        let values = match parameter.values {
-            Values::SearchPath => schemas(&setting.value),
-            Values::Any | Values::None | Values::OneOf(_) => Some(vec![setting.value.clone()]),
+        let is_open = match (&setting.value, parameter.values) {
+            (None, values) => values == Values::Any,
+            (Some(value), Values::SearchPath) => {
+                schemas(value).is_some_and(|values| self.may_be_set(parameter, &values))
+            }
+            (Some(value), Values::Any | Values::None | Values::OneOf(_)) => {
+                self.may_be_set(parameter, std::slice::from_ref(value))
+            }
         };
-        if !values.is_some_and(|values| self.may_be_set(parameter, &values)) {
+        if !is_open {
             return Err(Reason::VariableNotAllowed {
                 variable: setting.variable.clone(),
             }
@@ -188,6 +216,13 @@ impl Proof<'_> {
                 shown_parameter(&call.args)?;
             }
             qualify(&mut call.funcname);
+            for argument in &mut call.args {
+                if let Some(NodeEnum::TypeCast(cast)) = &mut argument.node
+                    && let Some(name) = &mut cast.type_name
+                {
+                    qualify(&mut name.names);
+                }
+            }
         }
         let wanted = NodeEnum::SelectStmt(Box::new(wanted));
         identical(&wanted, &NodeEnum::SelectStmt(Box::new(rewritten.clone())))
@@ -222,14 +257,14 @@ fn shown_parameter(arguments: &[Node]) -> Checked {
     variable(name).map(|_known| ())
 }
 
-fn qualify(function: &mut Vec<Node>) {
-    if let [_name] = function.as_slice() {
+fn qualify(name: &mut Vec<Node>) {
+    if let [_name] = name.as_slice() {
         let schema = pg::String {
             sval: "pg_catalog".to_owned(),
         };
         let schema = Node {
             node: Some(NodeEnum::String(schema)),
         };
-        function.insert(0, schema);
+        name.insert(0, schema);
     }
 }

@@ -6,9 +6,12 @@ use pg_query::{Node, NodeEnum};
 use super::from::strings;
 use super::names;
 use super::proof::{Checked, Pair, Proof, both, differs, equal, path, unsupported};
-use super::scope::{Exposed, Extent, Item, Locks, Tenancy, opaque_column, silent_column};
+use super::scope::{
+    Exposed, Extent, Item, Locks, SystemColumns, Tenancy, opaque_column, silent_column,
+};
 use super::select::rename;
 use super::types::{self, Column, Value};
+use crate::catalog::oid;
 
 impl Proof<'_> {
     /// A function in FROM. What columns it has is known of some.
@@ -40,7 +43,18 @@ impl Proof<'_> {
             [
                 Called {
                     name,
+                    value: Some(value),
+                    ..
+                },
+            ] => {
+                let name = alias.as_deref().unwrap_or(name);
+                (vec![silent_column(name, value.clone())], Extent::Complete)
+            }
+            [
+                Called {
+                    name,
                     defined: None,
+                    ..
                 },
             ] if coldeflist.0.is_empty() => function_columns(name, alias.as_deref()),
             [Called { defined: None, .. }] => (defined, Extent::Complete),
@@ -52,7 +66,7 @@ impl Proof<'_> {
                 .map(|name| opaque_column(name, FUNCTION_COLUMN))
                 .collect();
         } else if *ordinality.0 {
-            columns.push(opaque_column("ordinality", FUNCTION_COLUMN));
+            columns.push(silent_column("ordinality", Value::varying(oid::INT8)));
         }
         if columns.len() < names.len() {
             extent = Extent::Open;
@@ -68,6 +82,8 @@ impl Proof<'_> {
             tenancy: Tenancy::Free,
             locks: Locks::Own,
             sent: None,
+            system: SystemColumns::Absent,
+            key: None,
         };
         Ok(self.level()?.add(item))
     }
@@ -94,8 +110,12 @@ impl Proof<'_> {
         };
         let columns = if defined.is_none() && is_side_by_side(function) {
             self.expression(call, &qualified_unnest(sent)?)?;
-            let column = opaque_column("unnest", FUNCTION_COLUMN);
-            Some(vec![column; function.args.len()])
+            let arrays = function.args.iter();
+            let columns = arrays.map(|array| match self.element_of(array) {
+                Some(value) => silent_column("unnest", value),
+                None => opaque_column("unnest", FUNCTION_COLUMN),
+            });
+            Some(columns.collect())
         } else {
             self.expression(call, sent)?;
             defined
@@ -103,11 +123,59 @@ impl Proof<'_> {
         // In a sub-select of a condition it is called for rows of every tenant.
         let loud = super::silent::loud("a function in FROM", call);
         self.level()?.loud_content.get_or_insert(loud);
+        let value = match &columns {
+            None => self.value_of(function),
+            Some(_) => None,
+        };
         let name = path(&function.funcname).and_then(|names| names.last().copied());
         Ok(Called {
             name: name.unwrap_or_default().to_owned(),
+            value,
             defined: columns,
         })
+    }
+
+    /// The value of the one column of a call, where its arguments tell.
+    fn value_of(&mut self, call: &pg::FuncCall) -> Option<Value> {
+        let plain = pg::FuncCall {
+            funcname: call.funcname.clone(),
+            args: call.args.clone(),
+            funcformat: call.funcformat,
+            location: call.location,
+            ..pg::FuncCall::default()
+        };
+        let name = match path(&call.funcname)?.as_slice() {
+            [name] | ["pg_catalog", name] if *call == plain => *name,
+            _ => return None,
+        };
+        match (name, call.args.as_slice()) {
+            ("unnest", [array]) => self.element_of(array),
+            ("generate_series", [from, to]) => self.number_of([from, to]),
+            ("generate_series", [from, to, step]) => self.number_of([from, to, step]),
+            _ => None,
+        }
+    }
+
+    /// An element of an array.
+    fn element_of(&mut self, array: &Node) -> Option<Value> {
+        let array = self.silent_value(array).ok()?;
+        Some(Value {
+            collation: array.collation,
+            ..Value::varying(types::element(self.catalog(), array.oid)?)
+        })
+    }
+
+    /// A number of a series between integers.
+    fn number_of<const COUNT: usize>(&mut self, bounds: [&Node; COUNT]) -> Option<Value> {
+        let mut wide = false;
+        for bound in bounds {
+            match self.silent_value(bound).ok()?.oid {
+                oid::INT4 => {}
+                oid::INT8 => wide = true,
+                _ => return None,
+            }
+        }
+        Some(Value::varying(if wide { oid::INT8 } else { oid::INT4 }))
     }
 
     fn column_definitions(&mut self, pair: Pair<'_, Vec<Node>>) -> Checked<Vec<Column>> {
@@ -189,6 +257,8 @@ fn qualified_unnest(sent: &Node) -> Checked<Node> {
 struct Called {
     /// Its name.
     name: String,
+    /// The value of its one column, where that is known.
+    value: Option<Value>,
     /// Its columns, where ROWS FROM or its form says what they are.
     defined: Option<Vec<Column>>,
 }
@@ -199,6 +269,10 @@ fn side_by_side(called: &[Called]) -> (Vec<Column>, Extent) {
     for function in called {
         match &function.defined {
             Some(defined) => columns.extend(defined.iter().cloned()),
+            None if function.value.is_some() => {
+                let value = function.value.clone();
+                columns.extend(value.map(|value| silent_column(&function.name, value)));
+            }
             None => match function_columns(&function.name, None) {
                 (known, Extent::Complete) => columns.extend(known),
                 (_, Extent::Open) => return (Vec::new(), Extent::Open),

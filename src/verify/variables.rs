@@ -86,7 +86,8 @@ pub(super) const VARIABLES: &[Variable] = &[
     any("lock_timeout"),
     shown("max_identifier_length"),
     shown("max_index_keys"),
-    one_of("row_security", &["on", "true", "yes", "1"]),
+    // Off only makes an error of what policies would hide.
+    any("row_security"),
     Variable {
         name: "search_path",
         values: Values::SearchPath,

@@ -18,7 +18,7 @@ use pg_query::{Node, NodeEnum};
 use super::from::{alias_of, nothing_else};
 use super::proof::{Checked, Proof, differs, refuse};
 use super::reading;
-use super::scope::{Exposed, Extent, Item, Output, Tenancy};
+use super::scope::{Exposed, Extent, Item, Output, SystemColumns, Tenancy};
 use super::select::rename;
 use super::types::{self, Column, Value};
 use crate::catalog::{Relation, Resolved};
@@ -176,6 +176,8 @@ impl<'a> Proof<'a> {
             tenancy: output.tenancy,
             locks: output.locks,
             sent: None,
+            system: SystemColumns::Absent,
+            key: None,
         };
         Ok((item, loud))
     }

@@ -15,7 +15,7 @@ use super::proof::{
     Checked, Pair, Proof, both, differs, empty, equal, position, refuse, unsupported,
 };
 use super::reading;
-use super::scope::{Extent, Level, Output, Rows, Sealed, Tenancy, Test};
+use super::scope::{Extent, Item, Level, Output, Rows, Sealed, SystemColumns, Tenancy, Test};
 use super::silent::Clause;
 use super::via::{never_filled, not_checked, through_view};
 use super::written::Written;
@@ -209,7 +209,14 @@ impl<'a> Proof<'a> {
         let mut item = match &view {
             None => {
                 qualified(original, rewritten, relation)?;
-                self.item(original, relation, Tenancy::Free)
+                let tenancy = match class {
+                    Class::Scoped(_) => Tenancy::Scoped,
+                    Class::Refused(_) | Class::Shared { .. } => Tenancy::Free,
+                };
+                Item {
+                    system: SystemColumns::of_table(tenancy),
+                    ..self.item(original, relation, Tenancy::Free)
+                }
             }
             Some(view) => {
                 view.sent_for(original, rewritten)?;

@@ -309,7 +309,7 @@ fn indexes(type_name: &str) -> &'static [&'static str] {
         }
         "inet" | "cidr" => &["USING btree (v)", "USING gist (v inet_ops)"],
         "text" => &["USING spgist (v)"],
-        "varchar" | "bpchar" | "bytea" | "numeric" | "numeric[]" => &["USING hash (v)"],
+        "varchar" | "bpchar" | "bytea" | "numeric" | "numeric[]" | "xid" => &["USING hash (v)"],
         array if array.ends_with("[]") => &["USING btree (v)", "USING gin (v)"],
         _ => &["USING btree (v)"],
     }

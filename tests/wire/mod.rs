@@ -8,6 +8,7 @@ mod commands;
 mod copy;
 mod drivers;
 mod faults;
+mod gaps;
 mod gate;
 mod hatch;
 mod messages;
@@ -31,6 +32,7 @@ pub fn trials() -> Vec<Trial> {
         copy::trials(),
         drivers::trials(),
         faults::trials(),
+        gaps::trials(),
         hatch::trials(),
         via::trials(),
     ]

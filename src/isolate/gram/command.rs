@@ -19,7 +19,7 @@ use crate::sql;
 use crate::tenant::{Class, Costs, Scoped};
 
 /// The first words of commands that are read on PostgreSQL's own tree only.
-const COMMANDS: [&str; 24] = [
+const COMMANDS: [&str; 25] = [
     "abort",
     "begin",
     "close",
@@ -41,6 +41,7 @@ const COMMANDS: [&str; 24] = [
     "set constraints",
     "set schema",
     "set xml",
+    "show",
     "start",
     "truncate",
     "unlisten",
@@ -216,6 +217,9 @@ impl Rewriter<'_> {
             NodeEnum::TransactionStmt(transaction) => self.transaction(transaction),
             NodeEnum::TruncateStmt(truncate) => self.truncate(truncate),
             NodeEnum::VariableSetStmt(set) => variables(set),
+            NodeEnum::VariableShowStmt(show) => Ok(Kind::Show {
+                variable: show.name.to_ascii_lowercase(),
+            }),
             _ => Err(lost("a statement about data")),
         }
     }

@@ -1,14 +1,17 @@
 //! Tables of a grouped definition that keep their place, with their predicates in its WHERE.
 //!
 //! GROUP BY a primary key lets other columns of the table be selected, of the table itself only: behind a fence
-//! the server no longer knows that the key is one.
+//! the server no longer knows that the key is one. In a client's own query they join the grouping.
 
 use pg_query::protobuf as pg;
 use pg_query::protobuf::Token;
 use pg_query::{Node, NodeEnum};
 
-use super::Rewriter;
-use crate::tenant::{Class, Scoped};
+use super::name::parts;
+use super::{Rewriter, Rewritten};
+use crate::isolate::dependent::Fenced;
+use crate::sql;
+use crate::tenant::{Class, Scoped, TenantColumn};
 
 /// A table that keeps its place.
 pub(super) struct Plain<'a> {
@@ -90,6 +93,101 @@ impl<'a> Rewriter<'a> {
             }),
             (_, Class::Shared { .. } | Class::Refused(_)) => None,
         }
+    }
+
+    /// Groups by the columns that the key of a fenced table determines, too.
+    pub(super) fn group_fenced(&mut self, select: &pg::SelectStmt) -> Rewritten<()> {
+        let is_hidden = self.classified.tenant_column() == TenantColumn::Hidden;
+        if self.views.depth > 0 || !is_hidden || self.group_by(select).is_none() {
+            return Ok(());
+        }
+        let mut keys = Vec::new();
+        let mut end = None;
+        for key in &select.group_clause {
+            let Some(NodeEnum::ColumnRef(column)) = &key.node else {
+                return Ok(());
+            };
+            keys.push(parts(&column.fields)?);
+            end = Some(self.words.behind_name(self.words.at(column.location)?));
+        }
+        let mut tables = Vec::new();
+        for item in &select.from_clause {
+            self.fenced_tables(item, &mut tables);
+        }
+        let is_only = select.from_clause.len() == 1 && tables.len() == 1;
+        let is_only = is_only
+            && !matches!(
+                select.from_clause.first().map(|item| &item.node),
+                Some(Some(NodeEnum::JoinExpr(_)))
+            );
+        let mut text = String::new();
+        for (table, scoped) in &tables {
+            let grouped = |name: &str| {
+                keys.iter().any(|key| match key.as_slice() {
+                    [alias, column] => *alias == table.alias && *column == name,
+                    [column] => is_only && *column == name,
+                    _ => false,
+                })
+            };
+            let catalog = self.classified.catalog();
+            for name in table.dependent(catalog, scoped.tenant_column(), grouped, |name| {
+                self.mentions(name)
+            }) {
+                text.push_str(", ");
+                text.push_str(&sql::quote(&table.alias));
+                text.push('.');
+                text.push_str(&sql::quote(name));
+            }
+        }
+        if let (Some(end), false) = (end, text.is_empty()) {
+            self.edits.insert(end, text);
+        }
+        Ok(())
+    }
+
+    /// Whether a name, or a `*` other than that of `count(*)`, stands anywhere in the statement.
+    fn mentions(&self, name: &str) -> bool {
+        self.words.iter().enumerate().any(|(at, word)| {
+            let written = self.words.written(at);
+            let is_argument = at > 0 && self.words.is(at - 1, Token::Ascii40);
+            (word.kind == Token::Ascii42 && !is_argument)
+                || written.eq_ignore_ascii_case(name)
+                || written.trim_matches('"') == name
+        })
+    }
+
+    /// Collects the fenced tables of an item of FROM that can be referred to.
+    fn fenced_tables(&self, item: &Node, tables: &mut Vec<(Fenced<'a>, &'a Scoped)>) {
+        match &item.node {
+            Some(NodeEnum::RangeVar(table)) => tables.extend(self.fenced_table(table)),
+            Some(NodeEnum::JoinExpr(join)) if join.alias.is_none() => {
+                for side in [&join.larg, &join.rarg].into_iter().flatten() {
+                    self.fenced_tables(side, tables);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn fenced_table(&self, table: &pg::RangeVar) -> Option<(Fenced<'a>, &'a Scoped)> {
+        if self.cte(table).is_some() || self.view(table).is_some() {
+            return None;
+        }
+        let Ok((relation, Class::Scoped(scoped))) = self.relation(table) else {
+            return None;
+        };
+        let (alias, names) = match &table.alias {
+            Some(alias) => {
+                let names = parts(&alias.colnames).ok()?;
+                let names = names.into_iter().map(str::to_owned).collect();
+                (alias.aliasname.clone(), names)
+            }
+            None => (table.relname.clone(), Vec::new()),
+        };
+        let catalog = self.classified.catalog();
+        let visible = self.classified.visible_columns(relation);
+        let fenced = Fenced::new(catalog, relation, &visible, (alias, &names));
+        fenced.map(|fenced| (fenced, scoped))
     }
 
     /// Adds the predicates to the WHERE of the definition, or makes one.

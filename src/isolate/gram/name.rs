@@ -57,11 +57,12 @@ impl Rewriter<'_> {
         Ok(())
     }
 
-    /// The sequence that `nextval` names in its text is found and qualified. Whether it is such a call.
+    /// The sequence that `nextval` or `currval` names in its text is found and qualified. Whether it is such a
+    /// call.
     pub(super) fn sequence_name(&mut self, call: &pg::FuncCall) -> Rewritten<bool> {
         let is_call = matches!(
             parts(&call.funcname)?.as_slice(),
-            ["nextval"] | ["pg_catalog", "nextval"]
+            ["currval" | "nextval"] | ["pg_catalog", "currval" | "nextval"]
         );
         let ([argument], true) = (call.args.as_slice(), is_call) else {
             return Ok(false);
@@ -180,6 +181,9 @@ impl Rewriter<'_> {
     /// A type without a schema gets one; what the grammar itself spells has one already.
     pub(super) fn type_name(&mut self, name: &pg::TypeName) -> Rewritten<()> {
         let names = parts(&name.names)?;
+        if names == ["pg_catalog", "bpchar"] {
+            return self.national(name.location);
+        }
         let [only] = names.as_slice() else {
             return Ok(());
         };
@@ -190,6 +194,17 @@ impl Rewriter<'_> {
         let schema = found.schema.clone();
         let start = self.words.at(name.location)?;
         self.qualify(start, &schema);
+        Ok(())
+    }
+
+    /// `N'..'`, whose prefix the lexer takes for a word of its own, becomes `pg_catalog.bpchar '..'`.
+    fn national(&mut self, location: i32) -> Rewritten<()> {
+        let start = self.words.at(location)?;
+        let is_prefix = self.words.is(start, Token::Nchar)
+            && !self.words.written(start).eq_ignore_ascii_case("nchar");
+        if is_prefix {
+            self.edits.replace(start..start + 1, "pg_catalog.bpchar");
+        }
         Ok(())
     }
 

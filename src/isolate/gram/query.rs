@@ -19,6 +19,7 @@ impl Rewriter<'_> {
             stacker::maybe_grow(64 * 1024, 1024 * 1024, || self.select(branch))?;
         }
         Children(&mut |child| self.node(child)).select(select)?;
+        self.group_fenced(select)?;
         self.renames.iter_mut().for_each(Renames::leave);
         self.ctes.truncate(visible);
         Ok(())

@@ -124,13 +124,18 @@ pub(super) fn set_by_function(select: &pg::SelectStmt) -> Option<Kind> {
     let [variable, value, is_local] = call.args.as_slice() else {
         return None;
     };
+    let scope = if constant(is_local)? == "true" {
+        SetScope::Local
+    } else {
+        SetScope::Session
+    };
     Some(Kind::Set {
-        scope: if constant(is_local)? == "true" {
-            SetScope::Local
-        } else {
-            SetScope::Session
-        },
+        scope,
         variable: constant(variable)?.to_ascii_lowercase(),
-        value: constant(value)?,
+        value: match scope {
+            // Nobody asks what is set for the transaction only: it may be bound.
+            SetScope::Local => constant(value).unwrap_or_default(),
+            SetScope::Session => constant(value)?,
+        },
     })
 }

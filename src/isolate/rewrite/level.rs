@@ -6,7 +6,8 @@
 use super::fence::{is_cte, replace_table};
 use super::name::Scope;
 use super::{Presence, Rewriter, Rewritten, composed, identifier, implicit_alias, qualified};
-use crate::catalog::Relation;
+use crate::catalog::{Relation, SYSTEM_COLUMNS};
+use crate::isolate::dependent::Fenced;
 use crate::sql;
 use crate::sql::ast::{
     BinaryOperator, Expr, GroupByExpr, Join, JoinConstraint, JoinOperator, ObjectName, SelectItem,
@@ -25,7 +26,7 @@ pub(super) struct Plain<'a> {
 }
 
 /// What the rewriting of a FROM list leaves for the rest of the level.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Level<'a> {
     /// The tables in predicate form.
     pub(super) plain: Vec<Plain<'a>>,
@@ -33,6 +34,8 @@ pub(super) struct Level<'a> {
     pub(super) predicates: Vec<Expr>,
     /// Each range entry in order: its alias, if it has one.
     pub(super) aliases: Vec<Option<String>>,
+    /// The tables in fences whose rows a primary key tells apart, each with its tenant column.
+    pub(super) fenced: Vec<(Fenced<'a>, &'a Scoped)>,
 }
 
 /// Where the predicate of a plain table would go.
@@ -147,7 +150,47 @@ impl<'a> Rewriter<'a> {
             level.plain.push(plain);
             return Ok(());
         }
+        level.fenced.extend(self.fenced_table(factor, scope)?);
         self.table_factor(factor, scope)
+    }
+
+    /// The table, if it will stand in a fence.
+    fn fenced_table(
+        &self,
+        factor: &TableFactor,
+        scope: &Scope,
+    ) -> Rewritten<Option<(Fenced<'a>, &'a Scoped)>> {
+        if !matches!(factor, TableFactor::Table { args: None, .. }) {
+            return Ok(None);
+        }
+        let Some((name, alias)) = self.plain_table(factor)? else {
+            return Ok(None);
+        };
+        if is_cte(name, scope)? {
+            return Ok(None);
+        }
+        let (relation, class) = self.relation(name)?;
+        let Class::Scoped(scoped) = class else {
+            return Ok(None);
+        };
+        let (alias, names) = match alias {
+            Some(alias) => {
+                let names = alias.columns.iter().map(|column| identifier(&column.name));
+                (
+                    identifier(&alias.name)?,
+                    names.collect::<Rewritten<Vec<_>>>()?,
+                )
+            }
+            None => (implicit_alias(name)?, Vec::new()),
+        };
+        let visible = self.classified.visible_columns(relation);
+        let fenced = Fenced::new(
+            self.classified.catalog(),
+            relation,
+            &visible,
+            (alias, &names),
+        );
+        Ok(fenced.map(|fenced| (fenced, scoped)))
     }
 
     /// The table, if it may keep its place: nothing in the statement may tell it from a fence.
@@ -181,7 +224,7 @@ impl<'a> Rewriter<'a> {
         let on_row = |used: &String| self.row_function(used, relation).is_some();
         let is_visible = |used: &String| {
             (relation.column(used).is_some() && scoped.tenant_column() != Some(used))
-                || used == "tableoid"
+                || SYSTEM_COLUMNS.contains(&used.as_str())
                 || on_row(used)
         };
         let shows_nothing_else = match self.classified.tenant_column() {
@@ -264,7 +307,8 @@ impl<'a> Rewriter<'a> {
     }
 
     /// GROUP BY a primary key lets other columns of the table be selected. The server's key has the
-    /// tenant column in it, so that one joins the grouping; it is constant within each group.
+    /// tenant column in it, so that one joins the grouping; it is constant within each group. So do the
+    /// columns of a fence, which has no key.
     /// Who sees it groups by it, or not.
     pub(super) fn group_by_keys(
         &self,
@@ -300,12 +344,31 @@ impl<'a> Rewriter<'a> {
             let grouped = |column: &String| {
                 expressions
                     .iter()
-                    .any(|expression| is_column(expression, plain, level, column))
+                    .any(|expression| is_column(expression, &plain.alias, level, column))
             };
             if key.columns.len() > own.len() && own.iter().all(|column| grouped(column)) {
                 let text = format!("{}.{}", sql::quote(&plain.alias), sql::quote(tenant));
                 expressions.push(composed(sql::expression(&text))?);
             }
+        }
+        let dependent = level.fenced.iter().flat_map(|(fenced, scoped)| {
+            let alias = fenced.alias.as_str();
+            let qualified = self.words.qualified_by(alias);
+            let grouped = |name: &str| {
+                let mut expressions = expressions.iter();
+                expressions.any(|expression| is_column(expression, alias, level, name))
+            };
+            let used =
+                |name: &str| self.words.mentions(name) || qualified.iter().any(|used| used == "*");
+            let catalog = self.classified.catalog();
+            let names = fenced.dependent(catalog, scoped.tenant_column(), grouped, used);
+            let quoted = names
+                .into_iter()
+                .map(|name| format!("{}.{}", sql::quote(alias), sql::quote(name)));
+            quoted.collect::<Vec<_>>()
+        });
+        for text in dependent.collect::<Vec<_>>() {
+            expressions.push(composed(sql::expression(&text))?);
         }
         Ok(())
     }
@@ -494,19 +557,18 @@ fn alias_of(factor: &TableFactor) -> Rewritten<Option<String>> {
 /// Whether a grouping expression is this column of this table: qualified, or bare where the level
 /// has no other range entry.
 #[expect(clippy::wildcard_enum_match_arm, reason = "no plain column")]
-fn is_column(expression: &Expr, plain: &Plain<'_>, level: &Level<'_>, column: &str) -> bool {
+fn is_column(expression: &Expr, table: &str, level: &Level<'_>, column: &str) -> bool {
     match expression {
         Expr::CompoundIdentifier(parts) => match parts.as_slice() {
             [alias, name] => {
-                sql::fold(alias).as_deref() == Ok(plain.alias.as_str())
-                    && sql::fold(name).as_deref() == Ok(column)
+                sql::fold(alias).as_deref() == Ok(table) && sql::fold(name).as_deref() == Ok(column)
             }
             [] | [_] | [_, _, _, ..] => false,
         },
         Expr::Identifier(name) => {
             level.aliases.len() == 1 && sql::fold(name).as_deref() == Ok(column)
         }
-        Expr::Nested(inner) => is_column(inner, plain, level, column),
+        Expr::Nested(inner) => is_column(inner, table, level, column),
         _ => false,
     }
 }

@@ -168,9 +168,7 @@ impl<'a> Rewriter<'a> {
             Statement::Insert(insert) => self.insert(insert, &scope).map(|()| Kind::Data),
             Statement::Update(update) => self.update(update, &scope).map(|()| Kind::Data),
             Statement::Delete(delete) => self.delete(delete, &scope).map(|()| Kind::Data),
-            Statement::Set(_) | Statement::Reset(_) | Statement::ShowVariable { .. } => {
-                session::variable(statement)
-            }
+            Statement::Set(_) | Statement::Reset(_) => session::variable(statement),
             Statement::Merge(_) => Err(self.construct("MERGE")),
             Statement::Copy { .. } => Err(self.construct("COPY")),
             _ => Err(Reason::CommandNotAllowed {

@@ -1,5 +1,4 @@
-//! Session variables: nothing in SET, RESET and SHOW is rewritten, but the session has to know what they
-//! do.
+//! Session variables: nothing in SET and RESET is rewritten, but the session has to know what they do.
 
 use super::{Rewritten, names};
 use crate::isolate::refusal::Reason;
@@ -8,7 +7,7 @@ use crate::sql::ast::{
     ContextModifier, Expr, ObjectName, Reset, ResetStatement, Set, Statement, UnaryOperator, Value,
 };
 
-/// SET, RESET and SHOW. Which variables may be named, the verifier knows.
+/// SET and RESET. Which variables may be named, the verifier knows.
 #[expect(clippy::wildcard_enum_match_arm, reason = "only called for the above")]
 pub(super) fn variable(statement: &Statement) -> Rewritten<Kind> {
     match statement {
@@ -22,18 +21,6 @@ pub(super) fn variable(statement: &Statement) -> Rewritten<Kind> {
         Statement::Reset(ResetStatement {
             reset: Reset::SessionAuthorization,
         }) => Err(not_allowed("session_authorization")),
-        Statement::ShowVariable { variable } => {
-            let words: Vec<String> = variable
-                .iter()
-                .map(|word| word.value.to_ascii_lowercase())
-                .collect();
-            let variable = match words.join(" ").as_str() {
-                "transaction isolation level" => "transaction_isolation".to_owned(),
-                "time zone" => "timezone".to_owned(),
-                other => other.to_owned(),
-            };
-            Ok(Kind::Show { variable })
-        }
         _ => Err(construct("this form of SET")),
     }
 }

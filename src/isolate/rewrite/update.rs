@@ -273,6 +273,7 @@ impl<'a> Level<'a> {
             plain: self.plain.clone(),
             predicates: Vec::new(),
             aliases: self.aliases.clone(),
+            fenced: Vec::new(),
         }
     }
 }

@@ -65,6 +65,7 @@ pub(super) fn relations() -> [Relation; 2] {
         references: RelationName::new("public", "bills"),
         referenced_columns: vec!["id".to_owned()],
         on_delete: ForeignKeyAction::Cascade,
+        on_delete_sets: Vec::new(),
         on_update: ForeignKeyAction::NoAction,
         deferrable: false,
         not_valid: false,
