@@ -15,7 +15,7 @@ use super::outgoing::{ParseText, text_to_prepare};
 use super::preparing::{note_settings, prepare};
 use super::record::Refused;
 use super::statements::ClientStatement;
-use super::too_long::Next;
+use super::too_long::{Next, more_than};
 use super::{Attached, Clearing, Condition, Ending, Session, Stage};
 use crate::catalog::Oid;
 use crate::isolate::refusal::{Reason, Refusal};
@@ -242,10 +242,7 @@ impl Session {
             } => self.parse(statement, sql, declared_types),
             FrontendMessage::Query(sql) => self.query(sql),
             FrontendMessage::Copy | FrontendMessage::Sync | FrontendMessage::Terminate => Ok(()),
-            FrontendMessage::TooLong { limit, .. } => Err(ErrorReport::error(
-                "54000",
-                format!("a message of more than {limit} bytes is not supported"),
-            )),
+            FrontendMessage::TooLong { limit, .. } => Err(more_than(*limit)),
         }
     }
 

@@ -6,6 +6,7 @@ use bytes::{Buf, BytesMut};
 use super::Session;
 use super::copying::Gate;
 use crate::protocol::Violation;
+use crate::protocol::error_response::ErrorReport;
 use crate::protocol::frame::{HEADER_BYTES, Phase, client_frame, header, too_long};
 use crate::protocol::frontend::FrontendMessage;
 
@@ -88,4 +89,12 @@ impl Session {
             limit: dropping.limit,
         }))
     }
+}
+
+/// What the client is told of a message of more than this many bytes.
+pub(super) fn more_than(limit: usize) -> ErrorReport {
+    ErrorReport::error(
+        "54000",
+        format!("a message of more than {limit} bytes is not supported"),
+    )
 }
