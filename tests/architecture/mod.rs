@@ -30,6 +30,7 @@ const BOTTOM_UP: &[&str] = &[
     "isolate::identity",
     "isolate::mask",
     "isolate::via",
+    "isolate::dependent",
     "isolate::gram",
     "verify",
     "bypass",
@@ -80,6 +81,7 @@ const NEVER: &[(&str, &str)] = &[
     // Two paths that prove each other share no logic.
     ("verify", "sql"),
     ("verify", "isolate::gram"),
+    ("verify", "isolate::dependent"),
     ("verify", "isolate::via"),
 ];
 
