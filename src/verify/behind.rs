@@ -210,6 +210,7 @@ fn parts(node: &Node) -> Option<Vec<&Node>> {
     }
     Some(match node.node.as_ref()? {
         NodeEnum::AConst(_) | NodeEnum::ParamRef(_) | NodeEnum::SqlvalueFunction(_) => Vec::new(),
+        NodeEnum::AArrayExpr(array) => array.elements.iter().collect(),
         NodeEnum::AExpr(operation) => some([&operation.lexpr, &operation.rexpr]),
         NodeEnum::BoolExpr(operation) => operation.args.iter().collect(),
         NodeEnum::BooleanTest(test) => some([&test.arg]),
@@ -232,6 +233,7 @@ fn parts(node: &Node) -> Option<Vec<&Node>> {
         NodeEnum::List(list) => list.items.iter().collect(),
         NodeEnum::MinMaxExpr(choice) => choice.args.iter().collect(),
         NodeEnum::NullTest(test) => some([&test.arg]),
+        NodeEnum::RowExpr(row) => row.args.iter().collect(),
         NodeEnum::SortBy(by) => some([&by.node]),
         NodeEnum::TypeCast(cast) => some([&cast.arg]),
         _ => return None,
