@@ -19,6 +19,8 @@ struct Case {
     id: String,
     sql: Vec<String>,
     setup: Option<String>,
+    /// The same for the private database.
+    setup_private: Option<String>,
 }
 
 /// How a case ended.
@@ -98,6 +100,7 @@ fn cases() -> Vec<Case> {
                 .map(text)
                 .collect(),
             setup: case["setup"].as_str().map(str::to_owned),
+            setup_private: case["setup_single"].as_str().map(str::to_owned),
         })
         .collect()
 }
@@ -111,6 +114,9 @@ fn play(case: &Case, shared: &Database, private: &Database, isolate: Isolate) ->
     if let Some(setup) = &case.setup {
         // What an operator adds to the shared schema; the policy does not know it.
         shared.execute(setup);
+    }
+    if let Some(setup) = &case.setup_private {
+        private.execute(setup);
     }
     let classified = fixture::classified();
     let texts: Result<Vec<String>, Refusal> = case
