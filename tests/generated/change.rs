@@ -318,7 +318,9 @@ impl Maker<'_> {
             let action = self.choices.of(&["DELETE", "DO NOTHING"]);
             out = format!("{out} WHEN MATCHED{condition} THEN {action}");
         }
-        if self.choices.chance(70) {
+        // Which row of the source comes first is the plan's choice: what is inserted could meet, or not, what the
+        // same statement takes away.
+        if self.choices.chance(70) && table.unique.is_none() {
             let names: Vec<&str> = chosen.iter().map(|at| table.column(*at)).collect();
             let values: Vec<String> = chosen
                 .iter()
