@@ -88,6 +88,14 @@ fn check_reports_each_fault_with_its_place() {
 /// What `check --database` finds, by what it is about and what to do.
 const FOUND: &[(&str, &str)] = &[
     (
+        "public.lower(integer): it has the name of a function of the system",
+        "Rename it, or write pg_catalog.lower or public.lower",
+    ),
+    (
+        "operator public.~~~: a statement with an operator of this name is refused",
+        "Rename it",
+    ),
+    (
         "public.loose: it is not classified",
         "kind = \"scoped\", \"shared\" or \"denied\"",
     ),
@@ -163,6 +171,9 @@ fn check_looks_at_the_database() {
          CREATE FUNCTION noise() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
          CREATE TRIGGER noisy BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION noise();
          CREATE FUNCTION reads(integer) RETURNS bigint LANGUAGE sql AS 'SELECT count(*) FROM t';
+         CREATE FUNCTION lower(integer) RETURNS integer LANGUAGE sql AS 'SELECT $1';
+         CREATE FUNCTION near(integer, integer) RETURNS boolean LANGUAGE sql AS 'SELECT true';
+         CREATE OPERATOR ~~~ (FUNCTION = near, LEFTARG = integer, RIGHTARG = integer);
          CREATE TABLE child (parent integer REFERENCES t ON DELETE CASCADE, tenant_id integer NOT NULL);
          CREATE VIEW v AS SELECT id FROM loose;
          CREATE VIEW fine AS SELECT id FROM t;

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use super::isolate;
 use super::refusal::{Reason, Refusal};
-use crate::catalog::{Relation, RelationKind, RelationName};
+use crate::catalog::{Operator, Relation, RelationKind, RelationName};
 use crate::sql;
 use crate::tenant::{Class, Classified, Closed, Scoped, TablePolicy, Verb, WriteHazard};
 
@@ -32,6 +32,7 @@ pub fn findings(classified: &Classified) -> Vec<Finding> {
     }
     found.extend(of_nullable_columns(classified));
     found.extend(of_functions(classified));
+    found.extend(of_names(classified));
     found.extend(of_policy(classified));
     found.into_iter().collect()
 }
@@ -327,6 +328,38 @@ fn of_functions(classified: &Classified) -> Vec<Finding> {
             }
         })
         .collect()
+}
+
+/// Functions and operators of the application's own that take a name of the system's: what a statement means
+/// by it depends on types.
+fn of_names(classified: &Classified) -> Vec<Finding> {
+    let catalog = classified.catalog();
+    let functions = catalog.functions.iter().filter(|function| {
+        function.extension.is_none()
+            && catalog.search_path.contains(&function.schema)
+            && catalog.system_functions.contains(&function.name)
+    });
+    let functions = functions.map(|function| Finding {
+        subject: function.signature(),
+        message: "it has the name of a function of the system: a call without a schema is refused"
+            .to_owned(),
+        remedy: format!(
+            "Rename it, or write pg_catalog.{0} or {1}.{0} in the application.",
+            function.name, function.schema
+        ),
+    });
+    let own = |operator: &&Operator| operator.extension.is_none();
+    let operators = catalog
+        .operators
+        .iter()
+        .filter(own)
+        .map(|operator| Finding {
+            subject: format!("operator {}.{}", operator.schema, operator.name),
+            message: "a statement with an operator of this name is refused: it could call this one"
+                .to_owned(),
+            remedy: "Rename it, or drop it if nothing uses it.".to_owned(),
+        });
+    functions.chain(operators).collect()
 }
 
 /// What the policy names and the database does not have.
