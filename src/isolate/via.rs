@@ -43,16 +43,28 @@ fn alias_at(depth: usize) -> String {
     }
 }
 
-/// Whose the row is that a new value refers to. The row is locked as the foreign key's own check locks it, so
-/// that it stays the one that was looked at.
+/// Whose the row is that a new value refers to.
 pub(super) fn owner_of_reference(via: &Via) -> String {
+    let referring = format!("{REFERENCE}.{}", quote(&via.key));
+    format!("({})", of_parent(&referring, via, 1))
+}
+
+/// The same of a row that is locked as the foreign key's own check locks it, so that it stays the one that was
+/// looked at.
+pub(super) fn owner_of_locked(via: &Via) -> String {
     let referring = format!("{REFERENCE}.{}", quote(&via.key));
     format!("({} FOR KEY SHARE)", of_parent(&referring, via, 1))
 }
 
-/// What is sent for a value of the referring column: the value, if `own` holds of the row that it refers to,
-/// or an error that says what PostgreSQL says of a row that is not there.
-pub(super) fn checked(value: &str, own: &str, via: &Via, table: &RelationName) -> String {
+/// What is sent for a value of the referring column: the value, if the row that it refers to is the tenant's, also
+/// once it is locked, or an error that says what PostgreSQL says of a row that is not there. No row of another is
+/// locked.
+pub(super) fn checked(
+    value: &str,
+    (own, own_locked): (&str, &str),
+    via: &Via,
+    table: &RelationName,
+) -> String {
     let type_name = via.column_type.name();
     let key = format!("{REFERENCE}.{}", quote(&via.key));
     // Text can be made of everything; a number cannot.
@@ -70,7 +82,7 @@ pub(super) fn checked(value: &str, own: &str, via: &Via, table: &RelationName) -
         via.parent.name
     ));
     format!(
-        "(SELECT CASE WHEN {own} THEN {key} WHEN {key} IS NOT NULL THEN \
+        "(SELECT CASE WHEN CASE WHEN {own} THEN {own_locked} END THEN {key} WHEN {key} IS NOT NULL THEN \
          pg_catalog.concat({before}, {key}, {behind}){failing}::pg_catalog.{type_name} END \
          FROM (SELECT ({value})::pg_catalog.{type_name} OFFSET 0) AS {REFERENCE} ({}))",
         quote(&via.key)

@@ -244,8 +244,9 @@ impl Proof<'_> {
     }
 
     /// Compares a value for the referring column `v` with what is sent for it, which has it once:
-    /// `(SELECT CASE WHEN (owner of the row with the key) = slot THEN key WHEN key IS NOT NULL THEN concat(..)::type
-    /// END FROM (SELECT (v)::type OFFSET 0) AS reference (key))`.
+    /// `(SELECT CASE WHEN CASE WHEN (owner of the row with the key) = slot THEN (the same, locked) = slot END THEN key
+    /// WHEN key IS NOT NULL THEN concat(..)::type END FROM (SELECT (v)::type OFFSET 0) AS reference (key))`. So only a
+    /// row of the tenant's is locked.
     pub(super) fn checked_reference(
         &mut self,
         original: &Node,
@@ -276,9 +277,12 @@ impl Proof<'_> {
             TenantColumn::Hidden => SlotType::One(scoped.column_type),
             TenantColumn::Visible => SlotType::Any(scoped.column_type),
         };
-        let owner = self.is_own(condition, wanted)?;
+        let (read, locked) = first_then(condition).ok_or_else(wrong)?;
+        let (read, locked) = (self.is_own(read, wanted)?, self.is_own(locked, wanted)?);
         let key = [REFERENCE, via.key.as_str()];
-        if !is_owner_of_parent(owner, (REFERENCE, &via.key), via, (1, Locked::Yes))
+        let referring = (REFERENCE, via.key.as_str());
+        if !is_owner_of_parent(read, referring, via, (1, Locked::No))
+            || !is_owner_of_parent(locked, referring, via, (1, Locked::Yes))
             || column_path(value).as_deref() != Some(&key)
             || !is_not_null(is_there, &key)
             || !fails(failing, via, &key)
@@ -321,6 +325,29 @@ pub(super) fn through_view(class: &Class) -> Checked {
         )),
         Class::Scoped(_) | Class::Shared { .. } | Class::Refused(_) => Ok(()),
     }
+}
+
+/// `CASE WHEN one THEN other END`: the second is computed where the first holds.
+fn first_then(node: &Node) -> Option<(&Node, &Node)> {
+    let Some(NodeEnum::CaseExpr(case)) = &node.node else {
+        return None;
+    };
+    let pg::CaseExpr {
+        xpr: None,
+        casetype: 0,
+        casecollid: 0,
+        arg: None,
+        args,
+        defresult: None,
+        location: _,
+    } = &**case
+    else {
+        return None;
+    };
+    let [only] = args.as_slice() else {
+        return None;
+    };
+    branch(only)
 }
 
 /// The conditions and results of the two branches of the only value of a query.

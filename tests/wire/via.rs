@@ -14,6 +14,10 @@ pub fn trials() -> Vec<Trial> {
         || {
             let proxy = proxy();
             runtime().block_on(references(&proxy));
+            // Nobody has locked the other's bill: not even for a moment that has been undone.
+            let locked = "SELECT xmax::text FROM bills WHERE id = ";
+            assert_eq!(proxy.shared.value(&format!("{locked}2")), "0");
+            assert_ne!(proxy.shared.value(&format!("{locked}3")), "0");
             proxy
                 .shared
                 .execute("ALTER TABLE positions DROP CONSTRAINT positions_bill");

@@ -8,7 +8,7 @@ use pg_query::{Node, NodeEnum};
 
 use super::change::Target;
 use super::{Rewriter, Rewritten, lost, unsupported};
-use crate::isolate::via::{checked, owner_of_reference};
+use crate::isolate::via::{checked, owner_of_locked, owner_of_reference};
 use crate::tenant::Via;
 
 impl Rewriter<'_> {
@@ -121,7 +121,8 @@ impl Rewriter<'_> {
         let value = self.edits.cut(self.words, words.clone())?;
         let scoped = target.scoped.ok_or_else(|| lost("whose a row is"))?;
         let own = self.is_own(&owner_of_reference(via), scoped);
-        let text = checked(&value, &own, via, &target.relation.name);
+        let locked = self.is_own(&owner_of_locked(via), scoped);
+        let text = checked(&value, (&own, &locked), via, &target.relation.name);
         self.edits.replace(words, text);
         Ok(())
     }

@@ -5,7 +5,7 @@ use super::owner::is_default;
 use super::update::Target;
 use super::{Rewriter, Rewritten, names};
 use crate::isolate::refusal::{Reason, Refusal};
-use crate::isolate::via::{checked, owner_of_reference};
+use crate::isolate::via::{checked, owner_of_locked, owner_of_reference};
 use crate::sql::ast::{AssignmentTarget, Expr, Ident, Insert, ObjectName, SetExpr};
 use crate::tenant::{TenantColumn, Via};
 
@@ -73,13 +73,16 @@ impl Rewriter<'_> {
         if matches!(value, Expr::Identifier(name) if is_default(name)) {
             return Err(self.refuse_at(value, not_checked(via).reason));
         }
-        let slot = self.slot(plain.scoped.column_type);
-        let own = match self.classified.tenant_column() {
-            TenantColumn::Hidden => slot,
-            TenantColumn::Visible => format!("ANY ({slot})"),
+        let mut own = |owner: String| {
+            let slot = self.slot(plain.scoped.column_type);
+            match self.classified.tenant_column() {
+                TenantColumn::Hidden => format!("{owner} OPERATOR(pg_catalog.=) {slot}"),
+                TenantColumn::Visible => format!("{owner} OPERATOR(pg_catalog.=) ANY ({slot})"),
+            }
         };
-        let own = format!("{} OPERATOR(pg_catalog.=) {own}", owner_of_reference(via));
-        let text = checked(&value.to_string(), &own, via, &plain.relation.name);
+        let (own, locked) = (own(owner_of_reference(via)), own(owner_of_locked(via)));
+        let own = (own.as_str(), locked.as_str());
+        let text = checked(&value.to_string(), own, via, &plain.relation.name);
         // The parser does not know FOR KEY SHARE; the printer writes a name as it is.
         Ok(Expr::Identifier(Ident::new(text)))
     }
