@@ -1,6 +1,6 @@
 //! What reading and writing relations, and making values, runs without being named in a statement.
 //!
-//! In: a transaction of [`super::introspect`]. Out: signatures, by the number of the relation or the type.
+//! In: a transaction of [`super::introspect()`]. Out: signatures, by the number of the relation or the type.
 
 use tokio_postgres::Transaction;
 

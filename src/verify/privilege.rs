@@ -2,7 +2,7 @@
 //!
 //! Nothing that they tell depends on a row. They fail where no object has the name, with the name in the
 //! message; so in a condition they are called on the tenant's own rows only, like all that is not silent.
-//! Not open is `has_column_privilege`, which would tell that there is a tenant column.
+//! Not open are those that tell of databases, roles, relations and functions: a tenant does not see all of them.
 
 use pg_query::NodeEnum;
 use pg_query::protobuf as pg;
