@@ -184,6 +184,11 @@ fn owned(
         // What is computed nobody checks.
         .filter(|_| own.generated != Generated::Expression)
         .filter(|_| own.collation == referred.collation && own.collation < COLLATIONS_OWN)
+        // A blank too many is cut where the value is stored, behind the check: none fits another's key then.
+        .filter(|_| {
+            let is_as_short = referred.typmod != -1 && referred.typmod <= own.typmod;
+            own.typmod == -1 || is_as_short
+        })
         .ok_or(Broken::UnfitKey)?;
     Ok(Scoped {
         ownership: Ownership::Via(Box::new(Via {

@@ -9,6 +9,7 @@ use super::proof::{Checked, Proof, differs, is_plain_type, path, refuse};
 use super::scope::{self, Found};
 use super::silent;
 use super::via::not_checked;
+use crate::catalog::oid;
 use crate::isolate::refusal::{BeyondGrant, Refusal};
 use crate::isolate::template::{OUT_OF_SCOPE, SlotType};
 use crate::tenant::{Ownership, Scoped, TenantType};
@@ -96,6 +97,10 @@ impl Proof<'_> {
             return Err(wrong());
         };
         let wanted = scoped.column_type;
+        if !self.is_assigned_plainly(original, wanted) {
+            let at = silent::location(original);
+            return Err(refuse(not_named(scoped).reason, at));
+        }
         let tested = self.is_own(condition, SlotType::Any(wanted))?;
         for sent in [tested, value] {
             let sent = cast_to(sent, wanted.name()).ok_or_else(wrong)?;
@@ -121,6 +126,33 @@ impl Proof<'_> {
         }
     }
 
+    /// Whether a value is of a type that the server itself assigns to such a column: what is sent is cast, and a cast
+    /// of the application's own, which an assignment would not make, runs a function that nobody has asked for.
+    pub(super) fn is_assigned_plainly(&mut self, value: &Node, wanted: TenantType) -> bool {
+        let found = match &value.node {
+            Some(NodeEnum::ParamRef(parameter)) => {
+                self.parameter(*parameter).ok().map(|value| value.oid)
+            }
+            Some(NodeEnum::TypeCast(cast)) => {
+                let name = cast.type_name.as_ref();
+                name.and_then(|name| self.cast_type(name))
+            }
+            Some(NodeEnum::FuncCall(call)) if is_of_sequence(call) => Some(oid::INT8),
+            Some(_) | None => self.silent_value(value).ok().map(|value| value.oid),
+        };
+        let Some(found) = found else {
+            return false;
+        };
+        found == oid::UNKNOWN
+            || match wanted {
+                TenantType::Int2 | TenantType::Int4 | TenantType::Int8 => {
+                    matches!(found, oid::INT2 | oid::INT4 | oid::INT8 | oid::NUMERIC)
+                }
+                TenantType::Text => matches!(found, oid::TEXT | oid::VARCHAR),
+                TenantType::Uuid => found == oid::UUID,
+            }
+    }
+
     /// Whether an expression has the same value each time that a row is computed.
     pub(super) fn is_single_valued(&self, node: &Node) -> bool {
         match &node.node {
@@ -139,6 +171,16 @@ impl Proof<'_> {
             Some(_) | None => false,
         }
     }
+}
+
+/// What a sequence gives is `bigint`.
+fn is_of_sequence(call: &pg::FuncCall) -> bool {
+    matches!(
+        path(&call.funcname).as_deref(),
+        Some(
+            ["currval" | "lastval" | "nextval"] | ["pg_catalog", "currval" | "lastval" | "nextval"]
+        )
+    )
 }
 
 /// The rows do not say in a plain way whose they are.

@@ -270,6 +270,9 @@ impl Proof<'_> {
         if matches!(original.node, Some(NodeEnum::SetToDefault(_))) {
             return Err(not_checked(via));
         }
+        if !self.is_assigned_plainly(original, via.column_type) {
+            return Err(refuse(not_checked(via).reason, silent::location(original)));
+        }
         let wrong = || differs("the value for a referring column");
         let select = scalar(rewritten).ok_or_else(wrong)?;
         let [condition, value, is_there, failing] = cases(select).ok_or_else(wrong)?;
