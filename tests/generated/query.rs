@@ -509,7 +509,8 @@ impl Maker<'_> {
             4 => " LIMIT 2 OFFSET 1",
             5 => " OFFSET 1",
             6 => " FETCH FIRST 2 ROWS ONLY",
-            7 => " FETCH FIRST 2 ROWS WITH TIES",
+            // PostgreSQL 15 takes the clause over into what it makes of max and min, which fails then.
+            7 if !sql.contains("max(") && !sql.contains("min(") => " FETCH FIRST 2 ROWS WITH TIES",
             _ => "",
         };
         Query {
