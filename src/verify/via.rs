@@ -330,8 +330,8 @@ pub(super) fn through_view(class: &Class) -> Checked {
     }
 }
 
-/// `CASE WHEN one THEN other END`: the second is computed where the first holds.
-fn first_then(node: &Node) -> Option<(&Node, &Node)> {
+/// The branches of a CASE that has nothing else.
+fn branches(node: &Node) -> Option<&[Node]> {
     let Some(NodeEnum::CaseExpr(case)) = &node.node else {
         return None;
     };
@@ -347,7 +347,12 @@ fn first_then(node: &Node) -> Option<(&Node, &Node)> {
     else {
         return None;
     };
-    let [only] = args.as_slice() else {
+    Some(args)
+}
+
+/// `CASE WHEN one THEN other END`: the second is computed where the first holds.
+fn first_then(node: &Node) -> Option<(&Node, &Node)> {
+    let [only] = branches(node)? else {
         return None;
     };
     branch(only)
@@ -361,22 +366,7 @@ fn cases(select: &pg::SelectStmt) -> Option<[&Node; 4]> {
     let [target] = select.target_list.as_slice() else {
         return None;
     };
-    let Some(NodeEnum::CaseExpr(case)) = &target_value(target)?.node else {
-        return None;
-    };
-    let pg::CaseExpr {
-        xpr: None,
-        casetype: 0,
-        casecollid: 0,
-        arg: None,
-        args,
-        defresult: None,
-        location: _,
-    } = &**case
-    else {
-        return None;
-    };
-    let [own, failing] = args.as_slice() else {
+    let [own, failing] = branches(target_value(target)?)? else {
         return None;
     };
     let ((own, value), (is_there, failing)) = (branch(own)?, branch(failing)?);
