@@ -184,15 +184,6 @@ fn pool(mut table: Table<'_>) -> Pool {
     ];
     let mode = table.choice("mode", &modes);
     let size = table.number("size", 1..=CONNECTIONS_MAX);
-    if mode
-        .as_ref()
-        .is_some_and(|mode| mode.value == PoolMode::Session)
-    {
-        table.no_effect(
-            "mode",
-            "pooling by session; connections are borrowed for transactions",
-        );
-    }
     let mut time = |key, default: Duration| {
         let parse = |text: &str| duration(text).filter(|time| !time.is_zero());
         let found = table.parsed(key, DURATION, parse);

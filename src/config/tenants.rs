@@ -209,9 +209,6 @@ fn limits(mut table: Table<'_>) -> LimitsDraft {
         idle_in_transaction_timeout: time("idle_in_transaction_timeout"),
         result_rows,
     };
-    if result_rows.is_some_and(|limit| limit > 0) {
-        table.no_effect("result_rows", "a limit of rows");
-    }
     table.finish();
     limits
 }

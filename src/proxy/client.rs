@@ -12,7 +12,7 @@ use super::hatch::note_refused_login;
 use super::identity::{Actor, actor, asked_database};
 use super::parameters::{Requested, initial_variables, requested};
 use super::route::Route;
-use crate::config::{Isolation, Limits, Login, LoginRole};
+use crate::config::{Isolation, Limits, Login, LoginRole, PoolMode};
 use crate::isolate::template::SessionName;
 use crate::net::handshake::{ClientStream, HandshakeError, Request};
 use crate::net::stream::Stream;
@@ -193,6 +193,11 @@ impl Newcomer {
             name: Arc::new(self.session_name()),
         };
         let mut session = Session::new(identity, variables, reported);
+        if snapshot.config().pool.mode == PoolMode::Session
+            && matches!(route.actor, Actor::Tenant(_))
+        {
+            session.keep_its_server();
+        }
         if let Actor::Admin { upstream } = &route.actor {
             let rules = self.context.admin_rules(&snapshot, upstream);
             session.open_hatch(self.login.name.clone(), rules);

@@ -266,6 +266,11 @@ impl Running {
             context,
             ..
         } = &mut self.conversation;
+        if session.take_row_cancel() {
+            self.overdue = Some(Instant::now() + CANCELLED_WITHIN);
+            // What the client asks next must not be hit.
+            registration.cancel().await;
+        }
         if session.take_cancel() {
             self.overdue = Some(Instant::now() + CANCELLED_WITHIN);
             // It may have to wait for what the session itself has begun.
@@ -565,6 +570,7 @@ pub(super) fn follow(
         .map(|found| found.limits);
     let kept_max = limits.and_then(|limits| limits.pinned_connections);
     session.set_pins(kept_max.map(|limit| context.pins(tenant, limit)));
+    session.set_row_limit(limits.and_then(|limits| limits.result_rows));
     match rules(&snapshot, tenant, route) {
         Some(rules) => {
             let admission = context.admission(&route.target.upstream, &rules);

@@ -54,6 +54,8 @@ pub struct Plan {
     pub admission: u64,
     /// What its constants are read under.
     pub constants: Constants,
+    /// Whether what is sent begins as the client wrote it, so that a place in the one is one in the other.
+    pub is_verbatim: bool,
     parsed: AtomicBool,
 }
 
@@ -265,6 +267,12 @@ impl Admission {
             declared_types: declared_types.to_vec(),
             admission: self.number,
             constants: Constants::of(&String::from_utf8_lossy(sql), &statements),
+            is_verbatim: match (&self.rules, statements.as_slice()) {
+                (Rules::Own(_), [alone]) => sql.starts_with(parse_text(&alone.admitted).as_bytes()),
+                (Rules::Own(_) | Rules::Bypass(_) | Rules::Closed(_) | Rules::Shared(_), _) => {
+                    false
+                }
+            },
             statements,
             parsed: AtomicBool::new(false),
         });

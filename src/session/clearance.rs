@@ -35,12 +35,14 @@ pub(super) enum Clearance {
 impl Session {
     /// Whether a message has to wait for the answers to those before it.
     pub(super) fn must_wait_its_turn(&self, message: &FrontendMessage) -> bool {
-        self.hatch.is_some()
-            && *message != FrontendMessage::Terminate
-            && self
+        let is_awaited = match &self.hatch {
+            Some(_) => self
                 .server
                 .as_ref()
-                .is_some_and(|server| !server.expected.is_empty())
+                .is_some_and(|server| !server.expected.is_empty()),
+            None => self.waits_for_rows(),
+        };
+        is_awaited && *message != FrontendMessage::Terminate
     }
 
     /// Whether a message of an admin may be sent now. A tenant's may.

@@ -12,11 +12,11 @@ use super::effect::Effect;
 use super::expected::{Asker, Reply, Undo};
 use super::housekeeping::Housekeeping;
 use super::outgoing::{ParseText, text_to_prepare};
-use super::preparing::{note_settings, prepare};
+use super::preparing::{names_a_statement, needs_server, note_settings, note_use, prepare, probe};
 use super::record::Refused;
 use super::statements::ClientStatement;
 use super::too_long::{Next, more_than};
-use super::{Attached, Clearing, Condition, Ending, Session, Stage};
+use super::{Ending, Session};
 use crate::catalog::Oid;
 use crate::isolate::refusal::{Reason, Refusal};
 use crate::protocol::Violation;
@@ -76,6 +76,7 @@ impl Session {
 
     fn step(&mut self, message: FrontendMessage) -> Step {
         match &message {
+            FrontendMessage::Terminate if self.finishes_first() => return Step::Wait(message),
             FrontendMessage::Terminate => {
                 self.ending = Some(Ending::ClientLeft);
                 return Step::Done;
@@ -271,21 +272,24 @@ impl Session {
                 | FrontendMessage::FunctionCall
                 | FrontendMessage::TooLong { simple: true, .. }
         );
+        let undo = self.drop_replaced(message);
         match (&mut self.server, simple) {
             (Some(server), true) => {
                 server.out.housekeeping(&[Housekeeping::Fail]);
                 server.expected.push(Reply::Query {
                     effects: [Effect::None].into(),
                     instead: Some(error),
+                    plan: None,
                 });
             }
             (Some(server), false) => {
                 server.out.failing_parse();
-                server.expected.push(Reply::Parse {
+                let failing = Reply::Parse {
                     asker: Asker::Proxy,
                     plan: None,
                     instead: Some(error),
-                });
+                };
+                server.expected.push_undoable(failing, undo);
                 self.skipping = true;
             }
             (None, true) => {
@@ -429,6 +433,7 @@ impl Session {
             Reply::Query {
                 effects,
                 instead: None,
+                plan: Some(plan),
             },
             renames.then_some(Undo::Names).into_iter().collect(),
         );
@@ -448,7 +453,10 @@ impl Session {
         let before = self.statements.insert(name.clone(), statement);
         let undo = Undo::ClientStatement(name, before);
         match &mut self.server {
-            Some(server) => prepare(server, (&plan, &text), Asker::Client, Some(undo)),
+            Some(server) => {
+                probe(server, &plan, &self.variables);
+                prepare(server, (&plan, &text), Asker::Client, Some(undo));
+            }
             None => self.to_client.buffer().extend_from_slice(PARSE_COMPLETE),
         }
         Ok(())
@@ -527,14 +535,11 @@ impl Session {
             if let Some(plan) = &plan {
                 note_settings(server, plan);
             }
-            // One row is all that `set_config` gives; a portal that is only suspended would not say that it
-            // has set something.
-            let rows_max = if effect.changes_variables() {
-                0
-            } else {
-                rows_max
-            };
-            server.out.execute(portal, rows_max);
+            let asked = self.row_limit.asked(&effect, rows_max);
+            server.out.execute(portal, asked);
+            if self.row_limit.is_set() {
+                server.out.flush();
+            }
             server.expected.push_undoable(Reply::Execute(effect), undo);
         }
         Ok(())
@@ -576,53 +581,6 @@ impl Session {
                 self.to_client.buffer().extend_from_slice(&bytes);
             }
         }
-    }
-}
-
-fn note_use<'a>(server: &mut Attached, effects: impl IntoIterator<Item = &'a Effect>) {
-    for effect in effects {
-        if *effect == Effect::Pin {
-            server.stage = Stage::Pinned;
-            server.condition = Condition::Broken;
-        }
-        if matches!(effect, Effect::Clear | Effect::Deallocate(None)) {
-            server.clearing = Clearing::Sent;
-        }
-        let leaves_more = matches!(effect, Effect::Hold(_));
-        if leaves_more && server.condition == Condition::Clean {
-            server.condition = Condition::Used;
-        }
-        if effect.changes_variables() && server.condition == Condition::Clean {
-            server.condition = Condition::Used;
-        }
-    }
-}
-
-fn names_a_statement(message: &FrontendMessage) -> bool {
-    matches!(
-        message,
-        FrontendMessage::Bind(_)
-            | FrontendMessage::Parse { .. }
-            | FrontendMessage::Query(_)
-            | FrontendMessage::Describe(Target::Statement, _)
-            | FrontendMessage::Close(Target::Statement, _)
-    )
-}
-
-fn needs_server(message: &FrontendMessage) -> bool {
-    match message {
-        FrontendMessage::Bind(_)
-        | FrontendMessage::Describe(..)
-        | FrontendMessage::Execute { .. }
-        | FrontendMessage::Parse { .. }
-        | FrontendMessage::Query(_) => true,
-        FrontendMessage::Close(..)
-        | FrontendMessage::Copy
-        | FrontendMessage::Flush
-        | FrontendMessage::FunctionCall
-        | FrontendMessage::Sync
-        | FrontendMessage::Terminate
-        | FrontendMessage::TooLong { .. } => false,
     }
 }
 

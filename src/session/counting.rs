@@ -96,6 +96,7 @@ impl Session {
         server.expected.push(Reply::Query {
             effects: [Effect::None].into(),
             instead: None,
+            plan: None,
         });
         true
     }

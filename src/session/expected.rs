@@ -59,6 +59,8 @@ pub(super) enum Reply {
     Query {
         effects: VecDeque<Effect>,
         instead: Option<Bytes>,
+        /// None for the one that is made to fail.
+        plan: Option<Arc<Plan>>,
     },
     /// `Z`
     Sync,
@@ -145,6 +147,65 @@ impl ExpectedReplies {
             )
             | None => 0,
         }
+    }
+
+    /// Whether what is due next is a Parse of the client's unnamed statement, which is gone if it fails.
+    pub(super) fn replaces_the_unnamed(&self) -> bool {
+        let is_of_unnamed =
+            |undo: &Undo| matches!(undo, Undo::ClientStatement(name, _) if name.is_empty());
+        self.entries.front().is_some_and(|entry| {
+            matches!(entry.reply, Reply::Parse { .. }) && entry.undo.iter().any(is_of_unnamed)
+        })
+    }
+
+    /// Whether what is due next was sent as the client wrote it.
+    pub(super) fn is_verbatim(&self) -> bool {
+        match self.next() {
+            Some(Reply::Parse { plan, .. } | Reply::Query { plan, .. }) => {
+                plan.as_ref().is_some_and(|plan| plan.is_verbatim)
+            }
+            Some(
+                Reply::Bind
+                | Reply::Close(_)
+                | Reply::DescribeRows
+                | Reply::DescribeStatement { .. }
+                | Reply::Execute(_)
+                | Reply::Housekeeping
+                | Reply::Local(_)
+                | Reply::Prepared
+                | Reply::Sync,
+            )
+            | None => false,
+        }
+    }
+
+    /// Whether `ReadyForQuery` will come without anything else being sent.
+    pub(super) fn owes_ready(&self) -> bool {
+        let is_owed = |entry: &Entry| matches!(entry.reply, Reply::Query { .. } | Reply::Sync);
+        self.entries.iter().any(is_owed)
+    }
+
+    /// Whether a block may begin in what is due.
+    pub(super) fn begins_a_block(&self) -> bool {
+        let begins = |effect: &Effect| matches!(effect, Effect::Begin | Effect::Chain);
+        self.entries.iter().any(|entry| match &entry.reply {
+            Reply::Execute(effect) => begins(effect),
+            Reply::Query { effects, .. } => effects.iter().any(begins),
+            Reply::Bind
+            | Reply::Close(_)
+            | Reply::DescribeRows
+            | Reply::DescribeStatement { .. }
+            | Reply::Housekeeping
+            | Reply::Local(_)
+            | Reply::Parse { .. }
+            | Reply::Prepared
+            | Reply::Sync => false,
+        })
+    }
+
+    /// What is due last.
+    pub(super) fn last(&self) -> Option<&Reply> {
+        self.entries.back().map(|entry| &entry.reply)
     }
 
     /// What is due next, to be looked at.

@@ -458,12 +458,16 @@ impl Session {
         self.hatch.as_ref().is_some_and(|hatch| {
             !hatch.events.is_empty() || hatch.cancel || matches!(hatch.ticket, Ticket::Wanted(_))
         }) || self.fan_out().is_some()
+            || self.wants_row_cancel()
     }
 
     /// What the client is told in place of the rest of the present answer, and with what its connection ends if
     /// that rest never comes.
     pub fn cut(&self) -> Option<ErrorReport> {
-        let cut = self.hatch.as_ref()?.running.as_ref()?.cut.clone()?;
+        let Some(hatch) = &self.hatch else {
+            return self.row_cut();
+        };
+        let cut = hatch.running.as_ref()?.cut.clone()?;
         Some(ErrorReport {
             severity: Severity::Fatal,
             ..cut

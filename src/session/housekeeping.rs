@@ -22,6 +22,8 @@ pub enum Housekeeping {
     Empty,
     /// Fails in any state, so that a refusal fails the transaction block on the server as well.
     Fail,
+    /// Does nothing, but fails in a block that has failed.
+    Probe,
     /// Nothing more is written in this transaction.
     ReadOnly,
     /// Everything that a session can leave behind, but for prepared statements: DISCARD ALL without
@@ -61,6 +63,7 @@ impl Housekeeping {
             Self::DiscardSequences => "DISCARD SEQUENCES".to_owned(),
             Self::Empty => String::new(),
             Self::Fail => "refused_by_tenantry".to_owned(),
+            Self::Probe => "SELECT".to_owned(),
             Self::ReadOnly => "SET TRANSACTION READ ONLY".to_owned(),
             Self::Reset => "RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; CLOSE ALL; \
                             UNLISTEN *; SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD TEMP; \

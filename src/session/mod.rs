@@ -37,6 +37,7 @@ mod portion;
 mod preparing;
 mod record;
 mod reference;
+mod row_limit;
 mod server;
 mod server_state;
 mod statements;
@@ -74,6 +75,7 @@ use cursors::HeldCursors;
 use expected::{ExpectedReplies, Reply};
 use hatch::{Hatch, READ_ONLY};
 use pins::Pin;
+use row_limit::RowLimit;
 use statements::ClientStatement;
 use too_long::Dropping;
 
@@ -120,6 +122,8 @@ struct Attached {
     out: ToServer,
     /// What is still to come of a message that is passed on while it arrives.
     passing_bytes: usize,
+    /// The same of one that is dropped.
+    dropping_bytes: usize,
     condition: Condition,
     stage: Stage,
     /// The stream that the server reads.
@@ -133,9 +137,11 @@ struct Attached {
     pin: Option<Pin>,
     /// Whether everything that the session had on it is about to go.
     clearing: Clearing,
+    /// A RESET has given it the values of the server's own login in place of the client's.
+    was_reset: bool,
 }
 
-/// How far a DISCARD ALL is. What follows it is sent when it is over: to a connection on which nothing
+/// How far a DISCARD ALL is, or a RESET. What follows it is sent when it is over: to a connection on which nothing
 /// is prepared, and none of the client's variables set.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Clearing {
@@ -156,6 +162,15 @@ enum Stage {
     Pinned,
     /// It is not done yet.
     Working,
+}
+
+/// For how long a server connection is lent.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Lending {
+    /// From the first statement to the end of the session; then it is closed.
+    Session,
+    /// For a transaction.
+    Transaction,
 }
 
 /// Why the conversation ends. What is left for the client is still written.
@@ -181,6 +196,8 @@ pub struct Session {
     borrowings: u64,
     statements: HashMap<Bytes, Arc<ClientStatement>>,
     pins: Option<Arc<Pins>>,
+    row_limit: RowLimit,
+    lending: Lending,
     portals: HashMap<Bytes, Arc<Plan>>,
     /// The portal of the client's last message, if that was a Bind.
     bound: Option<Bytes>,
@@ -218,6 +235,8 @@ impl Session {
             borrowings: 0,
             statements: HashMap::new(),
             pins: None,
+            row_limit: RowLimit::default(),
+            lending: Lending::Transaction,
             portals: HashMap::new(),
             bound: None,
             server: None,
@@ -234,6 +253,11 @@ impl Session {
                 "what the tables of the upstream look like is not known yet",
             ),
         }
+    }
+
+    /// A server connection stays with this client from its first statement on.
+    pub fn keep_its_server(&mut self) {
+        self.lending = Lending::Session;
     }
 
     /// What the client was told by `ParameterStatus`.
@@ -334,7 +358,13 @@ impl Session {
 
     /// Whether the client waits for nothing and no transaction block is open.
     pub fn is_idle(&self) -> bool {
-        self.server.is_none() && self.held.is_none()
+        let rests = |server: &Attached| {
+            self.lending == Lending::Session
+                && server.expected.is_empty()
+                && server.out.is_empty()
+                && !self.variables.in_block()
+        };
+        self.server.as_ref().is_none_or(rests) && self.held.is_none()
     }
 
     /// Why the conversation ends, if it does.
@@ -396,13 +426,18 @@ impl Session {
             expected: ExpectedReplies::default(),
             out: ToServer::default(),
             passing_bytes: 0,
-            condition: Condition::Clean,
-            stage: Stage::Working,
+            dropping_bytes: 0,
+            condition: match self.lending {
+                Lending::Session => Condition::Broken,
+                Lending::Transaction => Condition::Clean,
+            },
+            stage: self.first_stage(),
             copying: None,
             fresh: HashSet::new(),
             held: HeldCursors::default(),
             pin: None,
             clearing: Clearing::No,
+            was_reset: false,
         };
         let mut tasks = Vec::new();
         let last = server.state.last_session;
@@ -435,6 +470,14 @@ impl Session {
         self.server = Some(server);
         if ready {
             self.report_parameters();
+        }
+    }
+
+    /// How far a server connection is that holds nothing of this client's.
+    fn first_stage(&self) -> Stage {
+        match self.lending {
+            Lending::Session => Stage::Pinned,
+            Lending::Transaction => Stage::Working,
         }
     }
 

@@ -1,11 +1,12 @@
 //! What becomes of the server's messages.
 
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 
 use super::effect::Effect;
 use super::expected::{Asker, Reply, Undo, undo_prepared};
 use super::named::in_failed_block;
 use super::reference::not_present;
+use super::variables::Values;
 use super::{Clearing, Condition, Session, Stage};
 use crate::bypass::GrantEnd;
 use crate::isolate::template::OUT_OF_SCOPE;
@@ -44,6 +45,13 @@ impl Session {
             if server.stage == Stage::Finished {
                 break Ok(());
             }
+            if server.dropping_bytes > 0 {
+                self.pass_run(input, &mut run);
+                if !self.drop_unread(input) {
+                    break Ok(());
+                }
+                continue;
+            }
             if server.passing_bytes > 0 {
                 let step = server.passing_bytes.min(input.len() - run);
                 server.passing_bytes -= step;
@@ -73,7 +81,12 @@ impl Session {
                         }
                         continue;
                     }
-                    Ok(Bytes::Dropped) => {}
+                    Ok(Bytes::Dropped) => {
+                        if let Some(server) = &mut self.server {
+                            server.dropping_bytes = HEADER_BYTES + next.body_bytes;
+                        }
+                        continue;
+                    }
                     Err(violation) => break Err(violation),
                 }
             }
@@ -112,6 +125,17 @@ impl Session {
         }
     }
 
+    /// Drops what has come of a message that the client does not get; whether that was all of it.
+    fn drop_unread(&mut self, input: &mut BytesMut) -> bool {
+        let Some(server) = &mut self.server else {
+            return true;
+        };
+        let step = server.dropping_bytes.min(input.len());
+        input.advance(step);
+        server.dropping_bytes -= step;
+        server.dropping_bytes == 0
+    }
+
     /// Whether a message that is not read is due, and whether the client gets it.
     fn pass(&mut self, tag: u8) -> Result<Bytes, Violation> {
         let Some(server) = &mut self.server else {
@@ -124,7 +148,8 @@ impl Session {
                 let passes = match (&mut self.hatch, tag) {
                     (Some(hatch), b'D' | b'd') => hatch.pass_row(),
                     (Some(hatch), _) => !hatch.is_cut(),
-                    (None, _) => true,
+                    (None, b'D' | b'd') => self.row_limit.pass_row(server.expected.front(), tag),
+                    (None, _) => !self.row_limit.is_cut(),
                 };
                 Ok(if passes {
                     Bytes::Passed
@@ -154,26 +179,22 @@ impl Session {
                 self.on_copy_in(body)?;
                 Ok(Bytes::Dropped)
             }
-            b'A' => {
-                // Nobody can LISTEN: this connection is not what it should be.
-                if let Some(server) = &mut self.server {
-                    server.condition = Condition::Broken;
-                }
-                Ok(Bytes::Dropped)
-            }
-            b'D' | b'T' | b'n'
-                if self.server.as_mut().is_some_and(|server| {
-                    matches!(server.expected.front(), Some(Reply::Housekeeping))
-                }) =>
-            {
-                Ok(Bytes::Dropped)
-            }
-            b'D' | b'H' | b'T' | b'c' | b'd'
-                if self.hatch.as_ref().is_some_and(|hatch| hatch.is_cut()) =>
-            {
-                Ok(Bytes::Dropped)
-            }
+            b'A' => Ok(self.on_notification()),
             _ => Err(Violation::ServerTag(tag)),
+        }
+    }
+
+    /// Only a connection that stays with a tenant of its own database listens. Any other one is not what it
+    /// should be.
+    fn on_notification(&mut self) -> Bytes {
+        let is_own = self.own_values.is_none() && self.hatch.is_none();
+        match &mut self.server {
+            Some(server) if is_own && server.stage == Stage::Pinned => Bytes::Passed,
+            Some(server) => {
+                server.condition = Condition::Broken;
+                Bytes::Dropped
+            }
+            None => Bytes::Dropped,
         }
     }
 
@@ -194,6 +215,15 @@ impl Session {
                 plan.note_parsed();
                 asker
             }
+            // It has only asked whether the block has failed.
+            (
+                b'1',
+                Some(Reply::Parse {
+                    asker: Asker::Proxy,
+                    plan: None,
+                    instead: None,
+                }),
+            ) => Asker::Proxy,
             (b'2', Some(Reply::Bind)) => Asker::Client,
             (b'3', Some(Reply::Close(asker))) => asker,
             _ => return Err(Violation::ServerTag(tag)),
@@ -246,7 +276,8 @@ impl Session {
         }
         self.variables.completed(&effect, body);
         self.note_grant(ends_grant(&effect));
-        let is_cut = self.hatch.as_ref().is_some_and(|hatch| hatch.is_cut());
+        let is_cut = self.is_cut();
+        self.row_limit.completed();
         if is_cut && execute {
             self.end_cut_execute();
         }
@@ -265,24 +296,26 @@ impl Session {
     /// Takes note of what a statement leaves on the server connection, or takes away.
     fn note_left(&mut self, effect: &Effect, tag: &[u8]) {
         let forgets = *effect == Effect::Deallocate(None) && self.prepares_on_the_server();
+        let stage = self.first_stage();
         let Some(server) = &mut self.server else {
             return;
         };
         server.held.completed(effect, tag);
+        server.was_reset |= matches!(effect, Effect::Clear | Effect::Reset(_) | Effect::ResetAll);
         if *effect == Effect::Clear || forgets {
             // What was prepared is gone, with the rest or by itself.
             server.state.prepared = super::statements::Prepared::default();
             server.fresh.clear();
         }
         if *effect == Effect::Clear {
-            server.stage = Stage::Working;
+            server.stage = stage;
             self.statements.clear();
         }
     }
 
     /// An answer that was cut off ends with an error: the server is made to fail as well.
     fn end_cut_execute(&mut self) {
-        let Some(report) = self.hatch.as_mut().and_then(|hatch| hatch.take_cut()) else {
+        let Some(report) = self.take_cut() else {
             return;
         };
         let execute = FrontendMessage::Execute {
@@ -368,11 +401,15 @@ impl Session {
 
     fn on_error(&mut self, body: &[u8]) -> Result<Bytes, Violation> {
         let report = ServerReport::read(body)?;
-        let visible = self.visible(&report);
+        let mut visible = self.visible(&report);
         let Some(server) = &mut self.server else {
             return Err(Violation::ServerTag(b'E'));
         };
         server.copying = None;
+        if self.own_values.is_none() && server.expected.is_verbatim() {
+            visible.codes.push(b'P');
+        }
+        let unnamed_goes = server.expected.replaces_the_unnamed();
         // An error that stands in for one of ours says nothing of its own.
         let is_ours = match server.expected.front() {
             Some(Reply::Parse { instead, .. } | Reply::Query { instead, .. }) => instead.is_some(),
@@ -412,7 +449,9 @@ impl Session {
                 return Ok(Bytes::Dropped);
             }
             Some(Reply::Parse { instead, .. }) => instead.take(),
-            Some(Reply::Query { effects, instead }) => {
+            Some(Reply::Query {
+                effects, instead, ..
+            }) => {
                 effects.clear();
                 let instead = instead.take();
                 self.write_error(&report, &visible, instead);
@@ -435,6 +474,9 @@ impl Session {
         self.variables.failed();
         self.note_grant(GrantEnd::TransactionEnd);
         self.skip();
+        if unnamed_goes {
+            self.statements.remove(&bytes::Bytes::new());
+        }
         Ok(Bytes::Dropped)
     }
 
@@ -444,7 +486,7 @@ impl Session {
         visible: &Visible,
         instead: Option<bytes::Bytes>,
     ) {
-        let cut = self.hatch.as_mut().and_then(|hatch| hatch.take_cut());
+        let cut = self.take_cut();
         match (instead, cut) {
             (Some(error), _) if self.is_ignored(&error) => {
                 in_failed_block().write(self.to_client.buffer());
@@ -533,10 +575,9 @@ impl Session {
         self.note_grant(GrantEnd::TransactionEnd);
         if let Some(hatch) = &mut self.hatch {
             hatch.note_status(status);
-            if let Some(report) = hatch.take_cut() {
-                self.answer_failure(&FrontendMessage::Query(bytes::Bytes::new()), &report);
-                return Ok(Bytes::Dropped);
-            }
+        }
+        if self.end_cut_query(status) {
+            return Ok(Bytes::Dropped);
         }
         let Some(server) = &mut self.server else {
             return Err(Violation::ServerTag(b'Z'));
@@ -554,8 +595,27 @@ impl Session {
             {
                 server.stage = Stage::Finished;
             }
+            self.align_again();
         }
         Ok(bytes)
+    }
+
+    /// A connection that stays with the client after a RESET gets the client's values: what RESET gives a client
+    /// is what it said itself when it came.
+    fn align_again(&mut self) {
+        let Some(server) = &mut self.server else {
+            return;
+        };
+        let can_now = server.expected.is_empty() && server.out.is_empty();
+        if !server.was_reset || server.stage == Stage::Finished || !can_now {
+            return;
+        }
+        server.was_reset = false;
+        if let Some(task) = self.variables.task(&Values::new()) {
+            server.out.housekeeping(&[task]);
+            server.expected.push_housekeeping();
+        }
+        server.state.variables.clone_from(self.variables.current());
     }
 }
 

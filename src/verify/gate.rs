@@ -268,7 +268,12 @@ const BEYOND: [&str; 44] = [
 ];
 
 /// Functions that leave something in the session.
-const SESSION_FUNCTIONS: [&str; 3] = ["pg_advisory_lock*", "pg_try_advisory_lock*", "set_config"];
+const SESSION_FUNCTIONS: [&str; 4] = [
+    "pg_advisory_lock*",
+    "pg_try_advisory_lock*",
+    "set_config",
+    "setseed",
+];
 
 #[expect(
     clippy::wildcard_enum_match_arm,
@@ -315,6 +320,10 @@ fn classify(node: &NodeEnum, words: &Words<'_>, reach: Reach) -> Result<Kind, Re
         return Err(Reason::FunctionNotAllowed {
             function: "pg_catalog.set_config".to_owned(),
         });
+    }
+    // Who makes anything in the temporary schema, by whatever command, leaves the schema itself.
+    if kind == Kind::Data && words.says(&["pg_temp"]) {
+        return Ok(Kind::Pins);
     }
     if kind == Kind::Data && words.says(&SESSION_FUNCTIONS) {
         return Ok(set_by_function(node).unwrap_or(Kind::Pins));

@@ -2,7 +2,9 @@
 //!
 //! Where a new test goes: what a message or a byte does, `messages`; what becomes of sessions and
 //! server connections, `sessions`; what becomes of shared tables' hidden column, `shared`; what faults
-//! do, `faults`; what drivers send of their own accord, `drivers`; COPY, `copy`; what admins may do, a transcript in `tests/wire/hatch`.
+//! do, `faults`; what drivers send of their own accord, `drivers`; COPY, `copy`;
+//! a series of messages and PostgreSQL's own answers, a transcript in `tests/wire/transcripts`; a way to leave a trace
+//! behind, `tests/wire/traces/ways.txt`; what admins may do, a transcript in `tests/wire/hatch`.
 
 mod commands;
 mod copy;
@@ -14,9 +16,12 @@ mod hatch;
 mod messages;
 pub mod proxy;
 pub mod raw;
+mod rows;
 mod sessions;
 mod settings;
 mod shared;
+mod traces;
+mod transcripts;
 mod via;
 
 use libtest_mimic::Trial;
@@ -26,6 +31,7 @@ pub fn trials() -> Vec<Trial> {
     [
         commands::trials(),
         messages::trials(),
+        rows::trials(),
         sessions::trials(),
         settings::trials(),
         shared::trials(),
@@ -34,6 +40,8 @@ pub fn trials() -> Vec<Trial> {
         faults::trials(),
         gaps::trials(),
         hatch::trials(),
+        traces::trials(),
+        transcripts::trials(),
         via::trials(),
     ]
     .into_iter()

@@ -33,6 +33,7 @@ pub struct Settings {
     pub pool_size: usize,
     pub connections_max: usize,
     pub wait_timeout: &'static str,
+    pub pool_mode: &'static str,
     /// Where the server is, if not at the cluster's own port.
     pub server_port: Option<u16>,
     /// Lines of the tenant's file.
@@ -47,6 +48,7 @@ impl Default for Settings {
             pool_size: 4,
             connections_max: 50,
             wait_timeout: "5s",
+            pool_mode: "transaction",
             server_port: None,
             tenant: "",
             main: "",
@@ -224,13 +226,14 @@ fn write(directory: &TempDir, settings: &Settings, names: (&str, &str), port: u1
         pool_size,
         connections_max,
         wait_timeout,
+        pool_mode,
         tenant,
         main: more,
         ..
     } = settings;
     let main = format!(
         "[listen]\naddress = [\"127.0.0.1:{port}\"]\n\
-         [pool]\nsize = {pool_size}\nwait_timeout = \"{wait_timeout}\"\n\
+         [pool]\nmode = \"{pool_mode}\"\nsize = {pool_size}\nwait_timeout = \"{wait_timeout}\"\n\
          [[upstream]]\nname = \"main\"\naddress = \"127.0.0.1:{server_port}\"\n\
          database = \"{shared}\"\nuser = \"postgres\"\npassword = {{ file = \"secret\" }}\n\
          tls = \"off\"\nmax_connections = {connections_max}\n\

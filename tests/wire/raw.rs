@@ -101,10 +101,27 @@ impl Raw {
         let mut out = BytesMut::new();
         frontend::startup_message(parameters.iter().copied(), &mut out).unwrap();
         raw.send(&out);
+        let mut error = None;
+        let is_in = raw.greet(password, |message| match message.tag {
+            'R' | 'S' | 'K' | 'Z' => {}
+            'E' => error = Some(message.clone()),
+            other => panic!("{other} while logging in"),
+        });
+        match (is_in, error) {
+            (true, None) => Ok(raw),
+            (_, Some(error)) => Err(error),
+            (false, None) => panic!("the end while logging in"),
+        }
+    }
+
+    /// Answers what is asked of a client that logs in, and shows each message, up to ReadyForQuery or to the end;
+    /// whether it is the former.
+    pub fn greet(&mut self, password: &str, mut show: impl FnMut(&Message)) -> bool {
         let mut scram = ScramSha256::new(password.as_bytes(), ChannelBinding::unsupported());
-        loop {
-            let message = raw.message().expect("a message before the end");
+        let mut out = BytesMut::new();
+        while let Some(message) = self.message() {
             out.clear();
+            show(&message);
             match message.tag {
                 'R' => match message.body[..4] {
                     [0, 0, 0, 0] => {}
@@ -119,14 +136,14 @@ impl Raw {
                     [0, 0, 0, 12] => scram.finish(&message.body[4..]).unwrap(),
                     ref other => panic!("authentication {other:?}"),
                 },
-                'S' => raw.parameters.push(status(&message)),
-                'K' => raw.key = message.body,
-                'Z' => return Ok(raw),
-                'E' => return Err(message),
-                other => panic!("{other} while logging in"),
+                'S' => self.parameters.push(status(&message)),
+                'K' => self.key = message.body,
+                'Z' => return true,
+                _ => {}
             }
-            raw.send(&out);
+            self.send(&out);
         }
+        false
     }
 
     pub fn send(&mut self, bytes: &[u8]) {
@@ -195,6 +212,18 @@ impl Raw {
             .filter(|message| message.tag == 'D')
             .map(Message::first_value)
             .collect()
+    }
+
+    /// The next byte, as encryption is answered.
+    pub fn byte(&mut self) -> Option<char> {
+        let mut byte = [0; 1];
+        self.stream.read_exact(&mut byte).ok()?;
+        Some(char::from(byte[0]))
+    }
+
+    /// Nothing has come, and nothing comes for a while.
+    pub fn is_quiet(&mut self, duration: Duration) -> bool {
+        self.input.is_empty() && self.is_silent(duration)
     }
 
     /// Nothing comes for a while.
