@@ -173,6 +173,14 @@ impl Effect {
         }
     }
 
+    /// Whether what is sent behind it has to wait until it is over.
+    pub(super) fn clears(&self) -> bool {
+        matches!(
+            self,
+            Self::Clear | Self::Deallocate(None) | Self::Reset(_) | Self::ResetAll
+        )
+    }
+
     /// Whether prepared statements come or go.
     pub(super) fn changes_names(&self) -> bool {
         matches!(self, Self::Clear | Self::Deallocate(_) | Self::Prepare(_))

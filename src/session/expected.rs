@@ -187,10 +187,18 @@ impl ExpectedReplies {
 
     /// Whether a block may begin in what is due.
     pub(super) fn begins_a_block(&self) -> bool {
-        let begins = |effect: &Effect| matches!(effect, Effect::Begin | Effect::Chain);
+        self.holds(|effect| matches!(effect, Effect::Begin | Effect::Chain))
+    }
+
+    /// Whether what is due takes something away that the session had on the connection.
+    pub(super) fn clears(&self) -> bool {
+        self.holds(Effect::clears)
+    }
+
+    fn holds(&self, is_meant: impl Fn(&Effect) -> bool) -> bool {
         self.entries.iter().any(|entry| match &entry.reply {
-            Reply::Execute(effect) => begins(effect),
-            Reply::Query { effects, .. } => effects.iter().any(begins),
+            Reply::Execute(effect) => is_meant(effect),
+            Reply::Query { effects, .. } => effects.iter().any(&is_meant),
             Reply::Bind
             | Reply::Close(_)
             | Reply::DescribeRows

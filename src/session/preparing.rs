@@ -34,6 +34,15 @@ pub(super) fn probe(server: &mut Attached, plan: &Plan, variables: &Variables) {
     }
 }
 
+impl Attached {
+    /// Something was answered: what waits for a RESET goes on, unless one is still due.
+    pub(super) fn note_cleared(&mut self) {
+        if !self.expected.clears() {
+            self.clearing = Clearing::No;
+        }
+    }
+}
+
 impl Session {
     /// Parse of the unnamed statement takes the present one away, whatever becomes of it. Gives how to take
     /// that back, if the server does not come to it.
@@ -128,10 +137,7 @@ pub(super) fn note_use<'a>(server: &mut Attached, effects: impl IntoIterator<Ite
             server.stage = Stage::Pinned;
             server.condition = Condition::Broken;
         }
-        if matches!(
-            effect,
-            Effect::Clear | Effect::Deallocate(None) | Effect::Reset(_) | Effect::ResetAll
-        ) {
+        if effect.clears() {
             server.clearing = Clearing::Sent;
         }
         let leaves_more = matches!(effect, Effect::Hold(_));

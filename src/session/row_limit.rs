@@ -21,29 +21,42 @@ pub(super) struct RowLimit {
     rows_max: Option<u64>,
     /// What the client got of the present answer.
     passed: u64,
+    answer: Answer,
+}
+
+/// What becomes of the present answer.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+enum Answer {
     /// The client gets no more of it.
-    is_cut: bool,
-    /// The server is to be asked to stop.
-    cancel: bool,
+    Cut,
+    /// The same, and the server is to be asked to stop.
+    Endless,
+    /// The client gets it.
+    #[default]
+    Passed,
 }
 
 impl RowLimit {
     /// Whether one more row goes to the client.
-    pub(super) fn pass_row(&mut self, due: Option<&mut Reply>, tag: u8) -> bool {
+    pub(super) fn pass_row(&mut self, due: Option<&Reply>, tag: u8) -> bool {
         if let Some(rows_max) = self.rows_max {
-            if !self.is_cut && self.passed >= rows_max {
-                self.is_cut = true;
+            if !self.is_cut() && self.passed >= rows_max {
                 // It stops by itself at the end of what an Execute asked for, but COPY asks for all.
-                self.cancel = tag == b'd' || matches!(due, Some(Reply::Query { .. }));
+                let is_endless = tag == b'd' || matches!(due, Some(Reply::Query { .. }));
+                self.answer = if is_endless {
+                    Answer::Endless
+                } else {
+                    Answer::Cut
+                };
             }
             self.passed += 1;
         }
-        !self.is_cut
+        !self.is_cut()
     }
 
     /// Whether the client gets no more of the present answer.
     pub(super) fn is_cut(&self) -> bool {
-        self.is_cut
+        self.answer != Answer::Passed
     }
 
     /// A command has completed: the next one's rows are another answer.
@@ -54,8 +67,8 @@ impl RowLimit {
     /// What the client is told in place of the rest.
     pub(super) fn take_cut(&mut self) -> Option<ErrorReport> {
         self.passed = 0;
-        self.cancel = false;
-        std::mem::take(&mut self.is_cut).then(|| self.report())
+        let answer = std::mem::take(&mut self.answer);
+        (answer != Answer::Passed).then(|| self.report())
     }
 
     fn report(&self) -> ErrorReport {
@@ -101,9 +114,9 @@ impl Session {
             .and_then(|server| server.expected.last());
         self.row_limit.is_set()
             && match last {
-                // Its rows are the client's.
-                Some(Reply::Execute(Effect::CopyIn(_))) => false,
-                Some(Reply::Execute(_) | Reply::Query { .. }) => true,
+                // The rows of COPY FROM are the client's.
+                Some(Reply::Execute(effect)) => !matches!(effect, Effect::CopyIn(_)),
+                Some(Reply::Query { .. }) => true,
                 Some(
                     Reply::Bind
                     | Reply::Close(_)
@@ -121,12 +134,16 @@ impl Session {
 
     /// Whether the server is to be asked to stop; it is asked once.
     pub fn take_row_cancel(&mut self) -> bool {
-        std::mem::take(&mut self.row_limit.cancel)
+        let wanted = self.wants_row_cancel();
+        if wanted {
+            self.row_limit.answer = Answer::Cut;
+        }
+        wanted
     }
 
     /// Whether it is.
     pub fn wants_row_cancel(&self) -> bool {
-        self.row_limit.cancel
+        self.row_limit.answer == Answer::Endless
     }
 
     /// Whether the client gets no more of the present answer.

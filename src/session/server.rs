@@ -7,12 +7,12 @@ use super::expected::{Asker, Reply, Undo, undo_prepared};
 use super::named::in_failed_block;
 use super::reference::not_present;
 use super::variables::Values;
-use super::{Clearing, Condition, Session, Stage};
+use super::{Condition, Refused, Session, Stage};
 use crate::bypass::GrantEnd;
 use crate::isolate::template::OUT_OF_SCOPE;
 use crate::protocol::Violation;
 use crate::protocol::backend::{
-    TransactionStatus, command_complete, is_readable, read_parameter_status,
+    TransactionStatus, command_complete, is_readable, parameter_status, read_parameter_status,
     shorter_parameter_description,
 };
 use crate::protocol::error_response::{ErrorReport, ServerReport, Visible, visible};
@@ -45,27 +45,11 @@ impl Session {
             if server.stage == Stage::Finished {
                 break Ok(());
             }
-            if server.dropping_bytes > 0 {
-                self.pass_run(input, &mut run);
-                if !self.drop_unread(input) {
-                    break Ok(());
+            if server.dropping_bytes > 0 || server.passing_bytes > 0 {
+                if self.take_unread(input, &mut run) {
+                    continue;
                 }
-                continue;
-            }
-            if server.passing_bytes > 0 {
-                let step = server.passing_bytes.min(input.len() - run);
-                server.passing_bytes -= step;
-                run += step;
-                if server.passing_bytes > 0 {
-                    break Ok(());
-                }
-                if let Some(Reply::Local(_)) = server.expected.front() {
-                    // What was described is complete: our own answer follows it.
-                    self.pass_run(input, &mut run);
-                    self.flush_local();
-                    self.note_answered();
-                }
-                continue;
+                break Ok(());
             }
             let rest = input.get(run..).unwrap_or_default();
             let next = match header(rest) {
@@ -125,15 +109,37 @@ impl Session {
         }
     }
 
-    /// Drops what has come of a message that the client does not get; whether that was all of it.
-    fn drop_unread(&mut self, input: &mut BytesMut) -> bool {
+    /// Takes what has come of a message that is not read; whether that was all of it.
+    fn take_unread(&mut self, input: &mut BytesMut, run: &mut usize) -> bool {
+        if self
+            .server
+            .as_ref()
+            .is_some_and(|server| server.dropping_bytes > 0)
+        {
+            self.pass_run(input, run);
+        }
         let Some(server) = &mut self.server else {
             return true;
         };
-        let step = server.dropping_bytes.min(input.len());
-        input.advance(step);
-        server.dropping_bytes -= step;
-        server.dropping_bytes == 0
+        if server.dropping_bytes > 0 {
+            let step = server.dropping_bytes.min(input.len());
+            input.advance(step);
+            server.dropping_bytes -= step;
+            return server.dropping_bytes == 0;
+        }
+        let step = server.passing_bytes.min(input.len() - *run);
+        server.passing_bytes -= step;
+        *run += step;
+        if server.passing_bytes > 0 {
+            return false;
+        }
+        if let Some(Reply::Local(_)) = server.expected.front() {
+            // What was described is complete: our own answer follows it.
+            self.pass_run(input, run);
+            self.flush_local();
+            self.note_answered();
+        }
+        true
     }
 
     /// Whether a message that is not read is due, and whether the client gets it.
@@ -148,7 +154,7 @@ impl Session {
                 let passes = match (&mut self.hatch, tag) {
                     (Some(hatch), b'D' | b'd') => hatch.pass_row(),
                     (Some(hatch), _) => !hatch.is_cut(),
-                    (None, b'D' | b'd') => self.row_limit.pass_row(server.expected.front(), tag),
+                    (None, b'D' | b'd') => self.row_limit.pass_row(server.expected.next(), tag),
                     (None, _) => !self.row_limit.is_cut(),
                 };
                 Ok(if passes {
@@ -272,7 +278,7 @@ impl Session {
         if !of_execute {
             self.note_names(&effect);
         } else if let Some(server) = &mut self.server {
-            server.clearing = Clearing::No;
+            server.note_cleared();
         }
         self.variables.completed(&effect, body);
         self.note_grant(ends_grant(&effect));
@@ -301,7 +307,9 @@ impl Session {
             return;
         };
         server.held.completed(effect, tag);
-        server.was_reset |= matches!(effect, Effect::Clear | Effect::Reset(_) | Effect::ResetAll);
+        // An admin's connection is brought into line before each of its messages.
+        server.was_reset |= self.hatch.is_none()
+            && matches!(effect, Effect::Clear | Effect::Reset(_) | Effect::ResetAll);
         if *effect == Effect::Clear || forgets {
             // What was prepared is gone, with the rest or by itself.
             server.state.prepared = super::statements::Prepared::default();
@@ -361,6 +369,15 @@ impl Session {
         {
             return Ok(Bytes::Dropped);
         }
+        let own = self.variables.current().get(&name.to_ascii_lowercase());
+        if let (true, Some(own)) = (server.was_reset, own) {
+            // What the client said itself when it came is what RESET gives it, before long.
+            if self.reported.get(&name) != Some(own) {
+                parameter_status(self.to_client.buffer(), &name, own);
+                self.reported.insert(name, own.clone());
+            }
+            return Ok(Bytes::Dropped);
+        }
         self.reported.insert(name, value);
         Ok(Bytes::Passed)
     }
@@ -380,11 +397,13 @@ impl Session {
 
     /// What the client may see of a report, in the words of its own stream if one is read.
     fn visible(&self, report: &ServerReport<'_>) -> Visible {
-        let visible = visible(report, self.own_values.as_deref().map(Vec::as_slice));
-        let copying = self
-            .server
-            .as_ref()
-            .and_then(|server| server.copying.as_ref());
+        let mut visible = visible(report, self.own_values.as_deref().map(Vec::as_slice));
+        let server = self.server.as_ref();
+        let is_verbatim = server.is_some_and(|server| server.expected.is_verbatim());
+        if self.own_values.is_none() && is_verbatim {
+            visible.codes.push(b'P');
+        }
+        let copying = server.and_then(|server| server.copying.as_ref());
         let Some(stream) = copying.map(|copying| &copying.stream) else {
             return visible;
         };
@@ -399,39 +418,52 @@ impl Session {
         }
     }
 
+    /// The server has refused something; of an admin's it is on record.
+    fn note_server_error(&mut self, report: &ServerReport<'_>) {
+        if self.hatch.is_none() {
+            return;
+        }
+        let sqlstate = if is_of_another_tenant(report) {
+            OUT_OF_SCOPE_SQLSTATE
+        } else {
+            not_present(report).map_or_else(
+                || report.text(b'C').unwrap_or_default(),
+                |missing| missing.sqlstate,
+            )
+        };
+        self.note_failed(Refused {
+            sqlstate: sqlstate.to_owned().into(),
+            message: report.text(b'M').unwrap_or_default().to_owned(),
+            statement: bytes::Bytes::new(),
+        });
+    }
+
     fn on_error(&mut self, body: &[u8]) -> Result<Bytes, Violation> {
         let report = ServerReport::read(body)?;
-        let mut visible = self.visible(&report);
+        let visible = self.visible(&report);
         let Some(server) = &mut self.server else {
             return Err(Violation::ServerTag(b'E'));
         };
         server.copying = None;
-        if self.own_values.is_none() && server.expected.is_verbatim() {
-            visible.codes.push(b'P');
-        }
-        let unnamed_goes = server.expected.replaces_the_unnamed();
         // An error that stands in for one of ours says nothing of its own.
         let is_ours = match server.expected.front() {
             Some(Reply::Parse { instead, .. } | Reply::Query { instead, .. }) => instead.is_some(),
-            Some(_) | None => false,
+            Some(reply) => matches!(reply, Reply::Housekeeping),
+            None => false,
         };
-        let sqlstate = match &self.hatch {
-            Some(_) if is_of_another_tenant(&report) => OUT_OF_SCOPE_SQLSTATE,
-            Some(_) | None => not_present(&report).map_or_else(
-                || report.text(b'C').unwrap_or_default(),
-                |missing| missing.sqlstate,
-            ),
-        };
-        if let (Some(hatch), false) = (&mut self.hatch, is_ours) {
-            hatch.note_error(sqlstate);
+        if !is_ours {
+            self.note_server_error(&report);
         }
+        let Some(server) = &mut self.server else {
+            return Err(Violation::ServerTag(b'E'));
+        };
         if report.is_fatal() {
             server.condition = Condition::Broken;
             report.write(b'E', &visible, self.to_client.buffer());
             self.ending = Some(super::Ending::Fatal);
             return Ok(Bytes::Dropped);
         }
-        server.clearing = Clearing::No;
+        server.note_cleared();
         if !self.variables.in_block() {
             server.held.rolled_back();
         }
@@ -474,9 +506,6 @@ impl Session {
         self.variables.failed();
         self.note_grant(GrantEnd::TransactionEnd);
         self.skip();
-        if unnamed_goes {
-            self.statements.remove(&bytes::Bytes::new());
-        }
         Ok(Bytes::Dropped)
     }
 
@@ -521,6 +550,7 @@ impl Session {
         let Some(server) = &mut self.server else {
             return;
         };
+        let unnamed_goes = server.expected.replaces_the_unnamed();
         let (undo, sync_was_sent) = server.expected.skip_to_sync();
         for undo in undo {
             match undo_prepared(undo, &mut server.state.prepared) {
@@ -532,6 +562,9 @@ impl Session {
                 }
                 Some(Undo::Closed(_) | Undo::Names | Undo::Prepared(_)) | None => {}
             }
+        }
+        if unnamed_goes {
+            self.statements.remove(&bytes::Bytes::new());
         }
         if let Some(server) = &mut self.server
             && let Some(reply @ Reply::Prepared) = server.expected.front()
@@ -582,7 +615,7 @@ impl Session {
         let Some(server) = &mut self.server else {
             return Err(Violation::ServerTag(b'Z'));
         };
-        server.clearing = Clearing::No;
+        server.note_cleared();
         if status == TransactionStatus::Idle {
             if undone {
                 server.held.rolled_back();

@@ -189,7 +189,7 @@ fn undone() {
 fn cancelled() {
     let proxy = start();
     let mut raw = proxy.raw();
-    let long = "SELECT g, repeat('x', 100) FROM generate_series(1, 100000000) g";
+    let long = "SELECT generate_series(1, 100000000), repeat('x', 100)";
     for bytes in [
         query(long),
         [run(long, 0), sync()].concat(),

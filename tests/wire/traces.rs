@@ -5,6 +5,7 @@
 //! PostgreSQL that goes from one to the other as it is: there most of them are seen.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -40,29 +41,42 @@ const SEEN_MIN: usize = 90;
 #[derive(Debug, Default)]
 struct Way {
     name: String,
-    is_own: bool,
-    is_unread: bool,
-    cancels: bool,
     leave: Vec<u8>,
     look: Vec<u8>,
     /// How often the one who looks is told that the server is ready.
     looks: usize,
     superuser: Option<String>,
+    /// The one who has left it asks to cancel its statement while the other one looks.
+    cancel: Option<()>,
+}
+
+impl Way {
+    fn is_own(&self) -> bool {
+        self.name.ends_with("(own)")
+    }
+
+    fn is_unread(&self) -> bool {
+        self.name.ends_with("(unread)")
+    }
+
+    fn cancels(&self) -> bool {
+        self.cancel.is_some()
+    }
 }
 
 fn ways() -> Vec<Way> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/wire/traces/ways.txt");
     let mut ways: Vec<Way> = Vec::new();
-    let bytes = |line: &str| match sent(line, "", "") {
-        Sent::Message(bytes) => bytes,
-        _ => panic!("{line}: no message"),
+    let bytes = |line: &str| {
+        let Sent::Message(bytes) = sent(line, "", "") else {
+            panic!("{line}: no message");
+        };
+        bytes
     };
     for line in std::fs::read_to_string(file).unwrap().lines() {
         if let Some(name) = line.strip_prefix("== ") {
             ways.push(Way {
                 name: name.to_owned(),
-                is_own: name.ends_with("(own)"),
-                is_unread: name.ends_with("(unread)"),
                 ..Way::default()
             });
         }
@@ -77,7 +91,7 @@ fn ways() -> Vec<Way> {
         } else if let Some(line) = line.strip_prefix("! ") {
             way.superuser = Some(line.to_owned());
         } else if line == "~ cancel" {
-            way.cancels = true;
+            way.cancel = Some(());
         }
     }
     ways
@@ -128,9 +142,11 @@ impl Superuser {
             .runtime
             .block_on(self.client.simple_query(sql))
             .unwrap();
-        let value = |message: &SimpleQueryMessage| match message {
-            SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
-            _ => None,
+        let value = |message: &SimpleQueryMessage| {
+            let SimpleQueryMessage::Row(row) = message else {
+                return None;
+            };
+            row.get(0).map(str::to_owned)
         };
         messages.iter().filter_map(value).collect()
     }
@@ -181,7 +197,7 @@ fn answers(raw: &mut Raw, ready: usize) -> Vec<String> {
             break;
         };
         left = left.saturating_sub(usize::from(message.tag == 'Z'));
-        found.extend(shown(&message));
+        found.push(shown(&message));
     }
     found
 }
@@ -189,7 +205,7 @@ fn answers(raw: &mut Raw, ready: usize) -> Vec<String> {
 /// Leaves the trace; gives what was answered, if anybody reads it.
 fn leave(way: &Way, raw: &mut Raw) -> Vec<String> {
     raw.send(&way.leave);
-    if way.is_unread {
+    if way.is_unread() {
         std::thread::sleep(Duration::from_millis(50));
         return Vec::new();
     }
@@ -200,7 +216,7 @@ fn leave(way: &Way, raw: &mut Raw) -> Vec<String> {
         60
     })) {
         match raw.message() {
-            Some(message) => found.extend(shown(&message)),
+            Some(message) => found.push(shown(&message)),
             None => break,
         }
     }
@@ -240,7 +256,7 @@ fn borrowed(first: &str, second: &str, refused: &[&str]) {
     let looking = if is_own { "own" } else { "app" };
     let (mut wrong, mut counts) = (String::new(), BTreeMap::<&str, usize>::new());
     for way in ways() {
-        if way.is_own && !is_own {
+        if way.is_own() && !is_own {
             continue;
         }
         superuser.kill();
@@ -262,7 +278,7 @@ fn borrowed(first: &str, second: &str, refused: &[&str]) {
             superuser.asked(&way, &[]);
         }
         let key = one.key.clone();
-        let cancels = way.cancels.then_some((proxy.port, key.as_slice()));
+        let cancels = way.cancels().then_some((proxy.port, key.as_slice()));
         let mut one = Some(one);
         let mut seen = look(&way, &mut next, cancels);
         if seen.iter().any(|line| line.contains("| 53300 |")) {
@@ -282,7 +298,12 @@ fn borrowed(first: &str, second: &str, refused: &[&str]) {
         }
         let told = superuser.asked(&way, &expected_told);
         if seen != expected || told != expected_told {
-            wrong += &format!("== {}\n  {expected:?}\n  {seen:?} {told:?}\n", way.name);
+            writeln!(
+                wrong,
+                "== {}\n  {expected:?}\n  {seen:?} {told:?}",
+                way.name
+            )
+            .unwrap();
         }
         let began = Instant::now();
         while superuser.connections().len() > 1 {
@@ -328,7 +349,7 @@ fn bare() {
         leave(&way, &mut raw);
         let key = raw.key.clone();
         let cancels = way
-            .cancels
+            .cancels()
             .then_some((crate::support::port(), key.as_slice()));
         if way
             .superuser

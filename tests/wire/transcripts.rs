@@ -84,6 +84,15 @@ impl Way {
     }
 }
 
+/// What a transcript is played for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Plays {
+    /// To see whether the answers are those that were expected.
+    Checks,
+    /// To write them down.
+    Records,
+}
+
 /// A case: its head, and its lines.
 #[derive(Clone, Debug)]
 struct Case {
@@ -153,7 +162,11 @@ fn check(file: &Path, way: Way) {
     let different = different();
     let stage = Stage::new(way);
     let rewrites = std::env::var_os("REWRITE").is_some();
-    let records = rewrites && way == Way::Direct;
+    let plays = if rewrites && way == Way::Direct {
+        Plays::Records
+    } else {
+        Plays::Checks
+    };
     let (mut found, mut wrong) = (head, String::new());
     let mut others = 0;
     for case in cases {
@@ -167,7 +180,7 @@ fn check(file: &Path, way: Way) {
         others += usize::from(other.is_some());
         let expected = other.unwrap_or(&case);
         stage.renew();
-        let played = Player::new(&stage, records).play(expected);
+        let played = Player::new(&stage, plays).play(expected);
         if played != expected.lines && rewrites && way != Way::Direct {
             add_different(&format!("{}: {}: {name}", way.name(), theme(file)), &played);
         } else if played != expected.lines {
@@ -178,7 +191,7 @@ fn check(file: &Path, way: Way) {
             writeln!(found, "{line}").unwrap();
         }
     }
-    if records {
+    if plays == Plays::Records {
         std::fs::write(file, found).unwrap();
         return;
     }
@@ -208,8 +221,8 @@ fn difference(name: &str, expected: &Case, played: &[String]) -> String {
         .take_while(|(expected, played)| expected == played)
         .count();
     let from = |lines: &[String]| {
-        let some: Vec<String> = lines.iter().skip(at).take(6).cloned().collect();
-        some.join("\n    ")
+        let shown: Vec<String> = lines.iter().skip(at).take(6).cloned().collect();
+        shown.join("\n    ")
     };
     format!(
         "== {name}\n  expected from line {}:\n    {}\n  found:\n    {}\n",
@@ -298,17 +311,17 @@ impl Stage {
 
 struct Player<'s> {
     stage: &'s Stage,
-    records: bool,
+    plays: Plays,
     clients: BTreeMap<String, Raw>,
     current: String,
     closed: BTreeSet<String>,
 }
 
 impl<'s> Player<'s> {
-    fn new(stage: &'s Stage, records: bool) -> Self {
+    fn new(stage: &'s Stage, plays: Plays) -> Self {
         Self {
             stage,
-            records,
+            plays,
             clients: BTreeMap::new(),
             current: String::new(),
             closed: BTreeSet::new(),
@@ -341,7 +354,7 @@ impl<'s> Player<'s> {
                 played.extend(answers);
             } else {
                 // What was answered to nothing.
-                assert!(self.records, "{line}: an answer to nothing");
+                assert!(self.plays == Plays::Records, "{line}: an answer to nothing");
             }
         }
         self.end(&mut played);
@@ -386,7 +399,7 @@ impl<'s> Player<'s> {
             let raw = raw.or_insert_with(|| Raw::log_in(port, user, password, database).unwrap());
             self.stage.send(raw, &bytes);
             let left = expected.get(found.len()..).unwrap_or_default();
-            found.extend(read(raw, left, self.records));
+            found.extend(read(raw, left, self.plays));
         }
         if found.last().is_some_and(|last| last == "(closed)") {
             self.closed.insert(self.current.clone());
@@ -408,7 +421,7 @@ impl<'s> Player<'s> {
                 continue;
             }
             raw.send(&super::raw::sync());
-            let left: Vec<String> = raw.until_ready().iter().filter_map(shown).collect();
+            let left: Vec<String> = raw.until_ready().iter().map(shown).collect();
             if left.len() != 1 || !left[0].starts_with("Ready") {
                 played.push(format!("and more {name}: {left:?}"));
             }
@@ -417,26 +430,24 @@ impl<'s> Player<'s> {
 }
 
 /// As many messages as are expected; all that come within a moment when they are recorded.
-fn read(raw: &mut Raw, expected: &[String], records: bool) -> Vec<String> {
+fn read(raw: &mut Raw, expected: &[String], plays: Plays) -> Vec<String> {
     let mut found = Vec::new();
     loop {
-        if !records && found.len() >= expected.len() {
+        if plays == Plays::Checks && found.len() >= expected.len() {
             break;
         }
-        if records && raw.is_quiet(Duration::from_millis(250)) {
+        if plays == Plays::Records && raw.is_quiet(Duration::from_millis(250)) {
             break;
         }
         if raw.is_quiet(Duration::from_secs(8)) {
             found.push("(silence)".to_owned());
             break;
         }
-        match raw.message() {
-            Some(message) => found.extend(shown(&message)),
-            None => {
-                found.push("(closed)".to_owned());
-                break;
-            }
-        }
+        let Some(message) = raw.message() else {
+            found.push("(closed)".to_owned());
+            break;
+        };
+        found.push(shown(&message));
     }
     found
 }
@@ -446,9 +457,9 @@ fn startup(raw: &mut Raw, (user, password): (&str, &str)) -> Vec<String> {
     let mut found = Vec::new();
     let mut parameters = Vec::new();
     let told = raw.greet(password, |message| match message.tag {
-        'S' => parameters.extend(shown(message)),
+        'S' => parameters.push(shown(message)),
         'R' => {}
-        _ => found.extend(shown(message)),
+        _ => found.push(shown(message)),
     });
     if !told {
         found.push("(closed)".to_owned());

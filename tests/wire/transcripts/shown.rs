@@ -1,12 +1,14 @@
 //! The messages of a server, as transcripts write them. What no two servers have in common is left out: process,
 //! key, and the source code's place of an error.
 
+use std::fmt::Write;
+
 use super::super::raw::Message;
 
 /// One message in a line.
-pub fn shown(message: &Message) -> Option<String> {
+pub fn shown(message: &Message) -> String {
     let body = &message.body;
-    Some(match message.tag {
+    match message.tag {
         '1' => "ParseComplete".to_owned(),
         '2' => "BindComplete".to_owned(),
         '3' => "CloseComplete".to_owned(),
@@ -36,7 +38,7 @@ pub fn shown(message: &Message) -> Option<String> {
         's' => "Suspended".to_owned(),
         't' => {
             let oids = body[2..].chunks(4).map(|oid| number(oid, 0).to_string());
-            format!("Parameters {}", folded(oids.collect()))
+            format!("Parameters {}", folded(&oids.collect::<Vec<_>>()))
         }
         'v' => format!(
             "Negotiate {}.{} {}",
@@ -45,7 +47,7 @@ pub fn shown(message: &Message) -> Option<String> {
             text(&body[8..])
         ),
         tag => format!("{tag} {}", body.escape_ascii()),
-    })
+    }
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -65,8 +67,8 @@ fn short(bytes: &[u8], at: usize) -> u16 {
 }
 
 /// Many that are alike are counted.
-fn folded(words: Vec<String>) -> String {
-    match words.as_slice() {
+fn folded(words: &[String]) -> String {
+    match words {
         [first, .., last] if words.len() > 100 => format!("{first} .. {last} ({})", words.len()),
         _ => words.join(" "),
     }
@@ -102,9 +104,9 @@ fn columns(body: &[u8]) -> String {
         let fields = &rest[end + 1..];
         let (column, oid) = (short(fields, 4), number(fields, 6));
         let (modifier, format) = (number(fields, 12), short(fields, 16));
-        columns += &format!(" {name}:{oid}");
+        write!(columns, " {name}:{oid}").unwrap();
         if modifier != u32::MAX {
-            columns += &format!("({modifier})");
+            write!(columns, "({modifier})").unwrap();
         }
         if format != 0 {
             columns += "/binary";
