@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::Session;
 use super::client::Failure;
 use super::effect::Effect;
+use super::variables::Values;
+use super::{Session, Stage};
 use crate::protocol::error_response::ErrorReport;
 
 /// What all sessions of one tenant share.
@@ -74,5 +75,23 @@ impl Session {
         };
         server.pin = Some(pin);
         Ok(())
+    }
+
+    /// A connection that stays with the client after a RESET gets the client's values: what RESET gives a client
+    /// is what it said itself when it came.
+    pub(super) fn align_again(&mut self) {
+        let Some(server) = &mut self.server else {
+            return;
+        };
+        let can_now = server.expected.is_empty() && server.out.is_empty();
+        if !server.was_reset || server.stage == Stage::Finished || !can_now {
+            return;
+        }
+        server.was_reset = false;
+        if let Some(task) = self.variables.task(&Values::new()) {
+            server.out.housekeeping(&[task]);
+            server.expected.push_housekeeping();
+        }
+        server.state.variables.clone_from(self.variables.current());
     }
 }

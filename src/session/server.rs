@@ -6,7 +6,6 @@ use super::effect::Effect;
 use super::expected::{Asker, Reply, Undo, undo_prepared};
 use super::named::in_failed_block;
 use super::reference::not_present;
-use super::variables::Values;
 use super::{Condition, Refused, Session, Stage};
 use crate::bypass::GrantEnd;
 use crate::isolate::template::OUT_OF_SCOPE;
@@ -631,24 +630,6 @@ impl Session {
             self.align_again();
         }
         Ok(bytes)
-    }
-
-    /// A connection that stays with the client after a RESET gets the client's values: what RESET gives a client
-    /// is what it said itself when it came.
-    fn align_again(&mut self) {
-        let Some(server) = &mut self.server else {
-            return;
-        };
-        let can_now = server.expected.is_empty() && server.out.is_empty();
-        if !server.was_reset || server.stage == Stage::Finished || !can_now {
-            return;
-        }
-        server.was_reset = false;
-        if let Some(task) = self.variables.task(&Values::new()) {
-            server.out.housekeeping(&[task]);
-            server.expected.push_housekeeping();
-        }
-        server.state.variables.clone_from(self.variables.current());
     }
 }
 
