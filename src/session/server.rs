@@ -7,7 +7,7 @@ use super::expected::{Asker, Reply, Undo, undo_prepared};
 use super::named::in_failed_block;
 use super::reference::not_present;
 use super::{Clearing, Condition, Refused, Session, Stage};
-use crate::bypass::GrantEnd;
+use crate::bypass::{Ending, GrantEnd};
 use crate::isolate::template::OUT_OF_SCOPE;
 use crate::protocol::Violation;
 use crate::protocol::backend::{
@@ -231,6 +231,7 @@ impl Session {
         if let (Some(hatch), Effect::Rollback) = (&mut self.hatch, &effect) {
             // What was done under a grant that has ended since is undone.
             hatch.void = None;
+            hatch.changed.clear();
         }
         if let Some(hatch) = &mut self.hatch {
             hatch.note_tag(if tag == b'C' { body } else { b"" });
@@ -246,7 +247,16 @@ impl Session {
         }
         self.variables.completed(&effect, body);
         self.note_grant(ends_grant(&effect));
-        let is_cut = self.hatch.as_ref().is_some_and(|hatch| hatch.is_cut());
+        let in_block = self.variables.in_block();
+        let mut is_cut = false;
+        if let Some(hatch) = &mut self.hatch {
+            // What has ended a transaction can be undone no more. What an Execute has changed otherwise is.
+            let is_undone = execute && hatch.must_end() && !effect.is_of_transaction();
+            is_cut = hatch.is_cut() || is_undone;
+            if of_execute && !is_cut && (!in_block || effect.is_of_transaction()) {
+                hatch.note_executed(&effect);
+            }
+        }
         if is_cut && execute {
             self.end_cut_execute();
         }
@@ -549,8 +559,13 @@ impl Session {
         self.variables.ready(status);
         self.note_grant(GrantEnd::TransactionEnd);
         if let Some(hatch) = &mut self.hatch {
+            if let Some(sqlstate) = hatch.failed.take() {
+                hatch.undone(Ending::Sqlstate(sqlstate));
+            }
             hatch.note_status(status);
-            if let Some(report) = hatch.take_cut() {
+            if hatch.is_cut()
+                && let Some(report) = hatch.take_cut()
+            {
                 self.answer_failure(&FrontendMessage::Query(bytes::Bytes::new()), &report);
                 return Ok(Bytes::Dropped);
             }
