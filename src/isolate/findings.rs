@@ -210,6 +210,14 @@ fn of_writes(classified: &Classified, relation: &Relation) -> Vec<Finding> {
 
 fn of_hazard(classified: &Classified, written: &Relation, hazard: WriteHazard) -> Option<Finding> {
     let (subject, message) = match &hazard {
+        WriteHazard::ChangedReference {
+            trigger,
+            relation,
+            column,
+        } => (
+            relation.clone(),
+            format!("the trigger {trigger} may give {column} another value than the one checked"),
+        ),
         WriteHazard::Code { function, relation } => (
             relation.clone(),
             format!("a write runs {function} unseen, which nobody has reviewed"),

@@ -92,6 +92,15 @@ pub enum WriteHazard {
         /// The relation that it is on.
         relation: RelationName,
     },
+    /// A trigger may change the column that says whose a row is, behind the check of its value.
+    ChangedReference {
+        /// The trigger.
+        trigger: String,
+        /// The relation that it is on.
+        relation: RelationName,
+        /// The column.
+        column: String,
+    },
     /// A foreign key action would leave or change the tenant.
     ForeignKeyAction {
         /// The constraint.
@@ -501,6 +510,16 @@ impl Classified {
         let Class::Scoped(scoped) = self.class_of_tables(relation) else {
             return;
         };
+        let via = scoped.via().map(|via| &via.column);
+        for trigger in &relation.triggers {
+            if let Some(column) = via.filter(|column| trigger.may_set.contains(column)) {
+                hazards.push(WriteHazard::ChangedReference {
+                    trigger: trigger.name.clone(),
+                    relation: relation.name.clone(),
+                    column: column.clone(),
+                });
+            }
+        }
         if self.accepts_existence_leak(relation) {
             return;
         }
