@@ -440,7 +440,7 @@ fn hazard_message(relation: &str, hazard: &WriteHazard) -> String {
         WriteHazard::OutsideGrant { .. } => {
             format!("a write to {relation} would reach outside the grant")
         }
-        WriteHazard::ChangedReference { .. }
+        WriteHazard::ChangedReference(_)
         | WriteHazard::Code { .. }
         | WriteHazard::ForeignKeyAction { .. }
         | WriteHazard::ForeignKeyCheck(_)
@@ -455,13 +455,12 @@ fn hazard_message(relation: &str, hazard: &WriteHazard) -> String {
 
 fn hazard_hint(hazard: &WriteHazard) -> String {
     match hazard {
-        WriteHazard::ChangedReference {
-            trigger,
-            relation,
-            column,
-        } => format!(
-            "The trigger {trigger} on {relation} may give {column} another value than the one that was checked: \
-             its function must be in PL/pgSQL, use NEW by its fields only, and not name {column}."
+        WriteHazard::ChangedReference(changed) => format!(
+            "The trigger {} on {} may give {column} another value than the one that was checked: its function \
+             must be in PL/pgSQL, use NEW by its fields only, and not name {column}.",
+            changed.trigger,
+            changed.relation,
+            column = changed.column,
         ),
         WriteHazard::Code { function, relation } => format!(
             "A write to {relation} runs it unseen. After a review, name it in policy.toml: \
