@@ -201,12 +201,10 @@ impl Session {
 
     fn type_name(&self, bytes: &[u8]) -> String {
         let number = u32::from_be_bytes(bytes.try_into().expect("four bytes"));
-        match self.types.get(&number).map(String::as_str) {
-            // A masked column of a domain has the base type.
-            Some("_points") => INTEGERS.to_string(),
-            Some(name) => name.to_owned(),
-            None => number.to_string(),
-        }
+        self.types
+            .get(&number)
+            .cloned()
+            .unwrap_or_else(|| number.to_string())
     }
 
     /// `RowDescription` but for the table: a column's name, type, size, modifier, if it is not that of a plan,
@@ -221,17 +219,19 @@ impl Session {
             if of_plan {
                 fields[12..16].fill(0);
             }
-            out = format!(
-                "{out} {name}:{}:{:?}",
-                self.type_name(&fields[6..10]),
-                &fields[10..]
-            );
+            let type_name = match self.type_name(&fields[6..10]) {
+                // A masked column of a domain has the base type.
+                domain if domain == "_points" => INTEGERS.to_string(),
+                other => other,
+            };
+            out = format!("{out} {name}:{type_name}:{:?}", &fields[10..]);
             rest = &rest[end + 19..];
         }
         out
     }
 
-    /// Which columns come as binary arrays of a type that the database has of its own.
+    /// Which columns come as binary arrays of a type that the database has of its own, or of the one that a
+    /// domain of its own is made from.
     fn binary_arrays(&self, body: &[u8]) -> Vec<bool> {
         let mut rest = &body[2..];
         let mut found = Vec::new();
@@ -239,7 +239,9 @@ impl Session {
             let end = rest.iter().position(|byte| *byte == 0).expect("an end");
             let fields = &rest[end + 1..end + 19];
             let is_binary = fields[16..18] == [0, 1];
-            found.push(is_binary && self.type_name(&fields[6..10]).starts_with('_'));
+            let type_name = self.type_name(&fields[6..10]);
+            let may_be_own = type_name.starts_with('_') || type_name == INTEGERS.to_string();
+            found.push(is_binary && may_be_own);
             rest = &rest[end + 19..];
         }
         found
