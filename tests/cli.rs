@@ -11,9 +11,9 @@ use serde_json::Value;
 use crate::catalog::SHARED;
 use crate::support::{free_port, port, trial};
 
-const FINE: i32 = 0;
-const FINDINGS: i32 = 1;
-const WRONG_USE: i32 = 2;
+pub const FINE: i32 = 0;
+pub const FINDINGS: i32 = 1;
+pub const WRONG_USE: i32 = 2;
 const CANNOT_CONNECT: i32 = 3;
 
 /// The trials.
@@ -407,7 +407,7 @@ fn rewrite(options: &[&str], sql: &str) -> Ran {
     tenantry(&[&fixed[..], options, &config[..]].concat())
 }
 
-fn directory(database: &str, server: u16) -> tempfile::TempDir {
+pub fn directory(database: &str, server: u16) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let write = |file: &str, text: &str| {
         let path = folder.path().join(file);
@@ -446,17 +446,17 @@ fn example() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config/example")
 }
 
-fn path(path: &Path) -> &str {
+pub fn path(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-struct Ran {
-    code: i32,
-    out: String,
-    err: String,
+pub struct Ran {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
 }
 
-fn tenantry(arguments: &[&str]) -> Ran {
+pub fn tenantry(arguments: &[&str]) -> Ran {
     let output = Command::new(env!("CARGO_BIN_EXE_tenantry"))
         .args(arguments)
         .env_remove("TENANTRY_MAIN_PASSWORD")

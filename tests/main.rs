@@ -11,7 +11,7 @@
 //! - the same over schemas, data and statements made at random: `generated`
 //! - the audit log, and what an attacker or a crash makes of it: `audit`
 //! - what is served, and how a change of it takes effect: `registry`
-//! - the command line as a script meets it: `cli`
+//! - the command line as a script meets it: `cli`, `corpus`
 //! - an input that a fuzz target found: `fuzz/corpus`, played by `replay`
 //! - bytes, sessions and faults, through a running proxy: `wire`
 //! - the conditions that applications write: silent, and as quick as by hand: `conditions`
@@ -38,6 +38,7 @@ mod catalog;
 mod cli;
 mod conditions;
 mod config;
+mod corpus;
 mod differential;
 mod fixture;
 mod generated;
@@ -53,7 +54,7 @@ mod wire;
 
 use std::process::ExitCode;
 
-use libtest_mimic::{Arguments, run};
+use libtest_mimic::{Arguments, Trial, run};
 
 fn main() -> ExitCode {
     if let Some(code) = audit::run_as_child() {
@@ -66,6 +67,7 @@ fn main() -> ExitCode {
         audit::trials(),
         catalog::trials(),
         cli::trials(),
+        corpus::trials(),
         conditions::trials(),
         config::trials(),
         differential::trials(),
@@ -78,5 +80,7 @@ fn main() -> ExitCode {
         support::trials(),
         wire::trials(),
     ];
-    run(&arguments, trials.into_iter().flatten().collect()).exit_code()
+    let mut trials: Vec<Trial> = trials.into_iter().flatten().collect();
+    trials.push(architecture::the_threat_model(&trials));
+    run(&arguments, trials).exit_code()
 }

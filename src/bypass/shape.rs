@@ -1,19 +1,30 @@
 //! A statement without its literals, to be written down where the literals are a tenant's data.
 
 use super::record::Shape;
-use crate::sql::{Lexeme, Token, lexemes};
+use crate::sql::{Lexeme, Lexemes, Token, lexemes};
 
 /// A longer statement is not looked at: refusing it must stay cheap.
 const STATEMENT_BYTES_MAX: usize = 64 * 1024;
 /// A longer shape is no use to anybody.
 const SHAPE_BYTES_MAX: usize = 2 * 1024;
+/// `syntax_error`
+const SYNTAX_ERROR: &str = "42601";
 /// PostgreSQL cuts longer names; a longer one is more likely a value.
 const NAME_BYTES_MAX: usize = 63;
 
 /// The words of a statement, with `?` in place of each literal, and of each quoted name that does not
 /// look like one: somebody may have put a value into double quotes.
-pub fn shape(statement: &[u8]) -> Shape {
-    readable(statement).map_or(
+///
+/// Where the quotes themselves are wrong, what was meant as a literal looks like words. So nothing is told
+/// but the length of a statement that was refused as a syntax error, nor of one in which a literal ends in a
+/// backslash or stands against a word.
+pub fn shape(statement: &[u8], sqlstate: &str) -> Shape {
+    let readable = if sqlstate == SYNTAX_ERROR {
+        None
+    } else {
+        readable(statement)
+    };
+    readable.map_or(
         Shape::Unreadable {
             bytes: statement.len(),
         },
@@ -27,6 +38,9 @@ fn readable(statement: &[u8]) -> Option<String> {
     }
     let text = std::str::from_utf8(statement).ok()?;
     let lexemes = lexemes(text).ok()?;
+    if has_doubtful_quotes(text, &lexemes) {
+        return None;
+    }
     let mut words: Vec<&str> = Vec::with_capacity(lexemes.len());
     for lexeme in &lexemes {
         let word = word(lexeme, text.get(lexeme.start..lexeme.end)?);
@@ -39,6 +53,27 @@ fn readable(statement: &[u8]) -> Option<String> {
     }
     let shape = words.join(" ");
     (shape.len() <= SHAPE_BYTES_MAX).then_some(shape)
+}
+
+/// Whether somebody who escapes quotes in another way than PostgreSQL may have written this.
+fn has_doubtful_quotes(text: &str, lexemes: &Lexemes) -> bool {
+    let source = |lexeme: &Lexeme| text.get(lexeme.start..lexeme.end).unwrap_or_default();
+    let is_literal = |lexeme: &Lexeme| {
+        let source = source(lexeme);
+        let is_dollar_quoted = source.starts_with('$') && source.ends_with('$');
+        let is_number = source.starts_with(|c: char| c.is_ascii_digit());
+        source.ends_with('\'') || is_dollar_quoted || is_number
+    };
+    let ends_in_backslash = |lexeme: &Lexeme| source(lexeme).ends_with("\\'");
+    let pairs = lexemes.iter().zip(lexemes.iter().skip(1));
+    let stand_together = pairs
+        .filter(|(one, next)| one.end == next.start)
+        .any(|(one, next)| is_literal(one) && begins_a_word(source(next)));
+    stand_together || lexemes.iter().any(ends_in_backslash)
+}
+
+fn begins_a_word(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_alphanumeric() || matches!(c, '_' | '"' | '\'' | '$'))
 }
 
 /// What is not known to be free of values counts as one.
@@ -73,7 +108,7 @@ mod tests {
     use super::*;
 
     fn readable_as(statement: &str, expected: &str) {
-        let shape = shape(statement.as_bytes());
+        let shape = shape(statement.as_bytes(), "0A000");
         let expected = Shape::Readable {
             shape: expected.to_owned(),
         };
@@ -105,6 +140,13 @@ mod tests {
     }
 
     #[test]
+    fn a_syntax_error_is_only_measured() {
+        let statement = b"SELECT 'O' Secret ', '";
+        let bytes = statement.len();
+        assert_eq!(shape(statement, "42601"), Shape::Unreadable { bytes });
+    }
+
+    #[test]
     fn a_list_of_literals_is_one() {
         readable_as("a IN (1, 'x' ,3)", "a IN ( ? )");
         readable_as(
@@ -122,9 +164,14 @@ mod tests {
             b"\xff",
             long.as_bytes(),
             longer.as_bytes(),
+            br"SELECT f('a\' OR secretb ', 'x')",
+            br"SELECT 'a' WHERE x = 'b\' AND secret = ' '",
+            b"SELECT 'O'Secret', 'Mc'Secret'",
+            b"SELECT 1e5555secret15",
+            b"SELECT 12secret",
         ] {
             assert_eq!(
-                shape(statement),
+                shape(statement, "0A000"),
                 Shape::Unreadable {
                     bytes: statement.len()
                 }

@@ -9,6 +9,7 @@
 mod audit;
 mod catalog;
 mod check;
+mod corpus;
 mod database;
 mod rewrite;
 mod serve;
@@ -36,6 +37,8 @@ enum Command {
     Check(check::Check),
     /// Write what an upstream's database looks like, as JSON.
     Catalog(catalog::WriteCatalog),
+    /// Say what would become of each statement of a log, or why it would be refused.
+    Corpus(corpus::Corpus),
     /// Show what becomes of a statement, or why it is refused.
     Rewrite(rewrite::Rewrite),
     /// Serve clients.
@@ -96,6 +99,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Audit(command) => command.run(&mut terminal),
         Command::Check(command) => command.run(&mut terminal),
         Command::Catalog(command) => command.run(&mut terminal),
+        Command::Corpus(command) => command.run(&mut terminal),
         Command::Rewrite(command) => command.run(&mut terminal),
         Command::Serve(command) => command.run(&mut terminal),
     };

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use clap::Args;
@@ -50,19 +50,23 @@ struct Rewritten {
 }
 
 /// Why nothing can be shown.
-struct Stopped {
+pub(super) struct Stopped {
     message: String,
     outcome: Outcome,
+}
+
+impl Stopped {
+    pub(super) fn tell(self, terminal: &mut Terminal<'_>) -> io::Result<Outcome> {
+        writeln!(terminal.err, "tenantry: {}", self.message)?;
+        Ok(self.outcome)
+    }
 }
 
 impl Rewrite {
     pub(super) fn run(&self, terminal: &mut Terminal<'_>) -> io::Result<Outcome> {
         let session = match self.prepare()? {
             Ok(prepared) => prepared,
-            Err(stopped) => {
-                writeln!(terminal.err, "tenantry: {}", stopped.message)?;
-                return Ok(stopped.outcome);
-            }
+            Err(stopped) => return stopped.tell(terminal),
         };
         match session.rewritten(&self.sql) {
             Ok(statements) if self.json => {
@@ -90,28 +94,15 @@ impl Rewrite {
 
     /// What decides on the statements, and whose they are.
     fn prepare(&self) -> io::Result<Result<Session, Stopped>> {
-        let missing = match &self.catalog {
-            Some(_) => MissingSecret::Warning,
-            None => MissingSecret::Fault,
-        };
-        let config = config::load(&self.environment.config, missing);
+        let config = load(&self.environment.config, self.catalog.as_deref());
         let (upstream, actor) = match self.actor(&config) {
             Ok(found) => found,
             Err(stopped) => return Ok(Err(stopped)),
         };
-        let catalog: Catalog = match &self.catalog {
-            Some(file) => serde_json::from_reader(BufReader::new(File::open(file)?))?,
-            None => match block_on(introspect(upstream))? {
-                Ok(catalog) => catalog,
-                Err(error) => {
-                    return Ok(Err(Stopped {
-                        message: format!("upstream {}: {error}", upstream.name),
-                        outcome: Outcome::CannotConnect,
-                    }));
-                }
-            },
+        let classified = match classified(&config, upstream, self.catalog.as_deref())? {
+            Ok(classified) => classified,
+            Err(stopped) => return Ok(Err(stopped)),
         };
-        let classified = Classified::new(catalog, config.policy.clone());
         Ok(Ok(match actor {
             Actor::Admin(scope) => Session {
                 title: format!("grant {}", scope.grant),
@@ -181,6 +172,64 @@ impl Rewrite {
             ))),
         }
     }
+}
+
+fn load(directory: &Path, catalog: Option<&Path>) -> Config {
+    let missing = match catalog {
+        Some(_) => MissingSecret::Warning,
+        None => MissingSecret::Fault,
+    };
+    config::load(directory, missing)
+}
+
+/// What is known of an upstream's database: from a file, or by asking it.
+fn classified(
+    config: &Config,
+    upstream: &Upstream,
+    file: Option<&Path>,
+) -> io::Result<Result<Classified, Stopped>> {
+    let catalog: Catalog = match file {
+        Some(file) => serde_json::from_reader(BufReader::new(File::open(file)?))?,
+        None => match block_on(introspect(upstream))? {
+            Ok(catalog) => catalog,
+            Err(error) => {
+                return Ok(Err(Stopped {
+                    message: format!("upstream {}: {error}", upstream.name),
+                    outcome: Outcome::CannotConnect,
+                }));
+            }
+        },
+    };
+    Ok(Ok(Classified::new(catalog, config.policy.clone())))
+}
+
+/// Decides on the statements of a shared tenant; nothing is sent.
+pub(super) struct Judge(Classified);
+
+impl Judge {
+    /// Whether a message would be sent.
+    pub(super) fn admits(&self, sql: &str) -> Result<(), Refusal> {
+        isolate(sql.as_bytes(), &[], &self.0).map(drop)
+    }
+}
+
+/// What decides on a tenant's statements; without a name, on those of the first tenant in shared tables.
+pub(super) fn judge(
+    directory: &Path,
+    tenant: Option<&str>,
+    catalog: Option<&Path>,
+) -> io::Result<Result<Judge, Stopped>> {
+    let config = load(directory, catalog);
+    let is_shared = |tenant: &&Tenant| matches!(tenant.isolation, Isolation::Shared { .. });
+    let first = config.tenants.values().find(is_shared);
+    let Some(name) = tenant.or(first.map(|tenant| tenant.id.as_str())) else {
+        return Ok(Err(wrong_use("no tenant has shared tables".to_owned())));
+    };
+    let upstream = match shared_tenant(&config, name) {
+        Ok((upstream, _, _)) => upstream,
+        Err(stopped) => return Ok(Err(stopped)),
+    };
+    Ok(classified(&config, upstream, catalog)?.map(Judge))
 }
 
 /// Whose a session is.

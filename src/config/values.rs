@@ -118,7 +118,8 @@ fn parts(text: &str) -> Option<Vec<String>> {
             (part.to_owned(), after)
         };
         let is_bare = !rest.starts_with('"');
-        if part.is_empty() || (is_bare && part.contains([' ', '"', '(', ')', ','])) {
+        // Nor is a name a pattern: who writes one means more than this would give.
+        if part.is_empty() || (is_bare && part.contains([' ', '"', '(', ')', ',', '*'])) {
             return None;
         }
         parts.push(part);

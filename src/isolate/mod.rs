@@ -16,6 +16,7 @@ mod findings;
 mod gram;
 mod identity;
 pub mod kind;
+mod legible;
 mod mask;
 pub mod refusal;
 pub mod remedy;
@@ -35,6 +36,7 @@ use crate::verify::{Claim, Reach, VerifiedStatement, gate, syntax_error, verify}
 pub use findings::{Finding, findings};
 use gram::Route;
 pub use kind::{Kind, SetScope, SqlPrepare, TransactionCommand};
+pub use legible::legible;
 use refusal::{Reason, Refusal};
 use remedy::{Condition, MaskedColumn, Remedy};
 use template::{Reading, Template};

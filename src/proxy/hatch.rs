@@ -171,9 +171,9 @@ pub(super) fn note_refused_tenant(
         tenant: tenant.to_owned(),
         login: login.to_owned(),
         client: client.to_owned(),
-        sqlstate: refused.sqlstate.to_owned(),
+        sqlstate: refused.sqlstate.to_string(),
         code: code(&refused.message),
-        shape: shape(&refused.statement),
+        shape: shape(&refused.statement, &refused.sqlstate),
     });
 }
 
@@ -256,7 +256,11 @@ impl Witness {
                     grant: leave.grant.name.clone(),
                     why,
                 },
-                HatchEvent::Outcome { rows, ending } => {
+                HatchEvent::Outcome {
+                    rows,
+                    ending,
+                    sent_for,
+                } => {
                     let Some(written) = self.written.take() else {
                         continue;
                     };
@@ -266,7 +270,9 @@ impl Witness {
                         rows,
                         ending,
                         duration_us: u64::try_from(duration).unwrap_or(u64::MAX),
-                        tenants: written.tenants,
+                        tenants: sent_for.map_or(written.tenants, |tenants| {
+                            Names::Listed(tenants.iter().map(ToString::to_string).collect())
+                        }),
                     }
                 }
                 HatchEvent::Taken(leave) => AuditRecord::GrantTaken {
@@ -284,7 +290,7 @@ impl Witness {
             admin: self.admin.clone(),
             grant,
             statement: (&refused.statement[..]).into(),
-            sqlstate: refused.sqlstate.to_owned(),
+            sqlstate: refused.sqlstate.to_string(),
             message: refused.message.clone(),
         })
         .await;

@@ -202,6 +202,7 @@ impl Part {
             return Err(stopped());
         }
         session.attach(std::mem::take(&mut server.state));
+        self.note_sent(step);
         let answer = self.exchange(&mut session, server, step).await;
         self.registration.rests();
         let detached = session.detach();
@@ -213,6 +214,17 @@ impl Part {
             (_, _) => borrowed.give_back(Condition::Broken).await,
         }
         answer
+    }
+
+    /// The log is to say whose servers were asked.
+    fn note_sent(&self, step: Step) {
+        match (step, &self.request.ask) {
+            // Its columns are looked at before the whole may run.
+            (Step::Describe, Ask::Run(_)) => {}
+            (Step::Describe | Step::Run | Step::Change(_), _) => {
+                self.request.sent_for.note(&self.whose.tenant);
+            }
+        }
     }
 
     async fn borrow(&self, session: &Session) -> Result<Borrowed, PartError> {

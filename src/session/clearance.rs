@@ -14,7 +14,7 @@ use super::hatch::{
     own_variable, without_grant,
 };
 use super::leave::unknown;
-use super::record::{Intent, parameters};
+use super::record::{Intent, Refused, parameters};
 use super::{Housekeeping, Identity, Session, Stage};
 use crate::bypass::Ending;
 use crate::isolate::{Kind, TransactionCommand};
@@ -275,11 +275,11 @@ impl Session {
             message,
             FrontendMessage::Bind(_) | FrontendMessage::Query(_)
         );
-        let is_data = plan
+        let tells = plan
             .statements
             .iter()
-            .any(|statement| statement.kind == Kind::Data);
-        if !begins || !is_data || !self.is_read_only() {
+            .any(|statement| matches!(statement.kind, Kind::Data | Kind::Show { .. }));
+        if !begins || !tells || !self.is_read_only() {
             return Ok(());
         }
         let (Some(server), Some(hatch)) = (&mut self.server, &self.hatch) else {
@@ -411,6 +411,23 @@ impl Session {
             rows: 0,
         };
         Some((Bytes::copy_from_slice(portal), opened))
+    }
+
+    /// The server has refused something of an admin. If no record is about it, as of a Bind, there will be one.
+    pub(super) fn note_failed(&mut self, refused: Refused) {
+        let Some(hatch) = &mut self.hatch else {
+            return;
+        };
+        if hatch.running.is_some() {
+            hatch.note_error(&refused.sqlstate);
+            return;
+        }
+        let bound = self.bound.as_ref();
+        let opened = bound.and_then(|portal| hatch.portals.remove(portal));
+        self.refusals.push(Refused {
+            statement: opened.map_or(refused.statement, |opened| opened.sql),
+            ..refused
+        });
     }
 
     /// Looks whether what was recorded has been answered.

@@ -250,7 +250,7 @@ impl Session {
     /// made to fail at this place, and our error stands in for its own.
     pub(super) fn fail(&mut self, message: &FrontendMessage, report: &ErrorReport) {
         self.refusals.push(Refused {
-            sqlstate: report.sqlstate,
+            sqlstate: report.sqlstate.into(),
             message: report.message.clone(),
             statement: self.text_of(message),
         });

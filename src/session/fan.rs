@@ -12,7 +12,8 @@
 //! # Not here
 //! The connections, and one result made of many: `proxy`.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -139,6 +140,26 @@ pub struct FanOut {
     pub status: TransactionStatus,
     /// The session's variables, as far as others may have them.
     pub variables: Values,
+    /// Whose servers it has been sent to.
+    pub sent_for: SentFor,
+}
+
+/// The tenants whose servers a statement was sent to, as far as it has come. Clones are of the same list.
+#[derive(Clone, Debug, Default)]
+pub struct SentFor(Arc<Mutex<BTreeSet<TenantId>>>);
+
+impl SentFor {
+    /// It is about to be sent.
+    pub fn note(&self, tenant: &TenantId) {
+        let mut tenants = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        tenants.insert(tenant.clone());
+    }
+
+    /// By name.
+    pub(super) fn tenants(&self) -> Vec<TenantId> {
+        let tenants = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        tenants.iter().cloned().collect()
+    }
 }
 
 /// A statement that an admin has prepared.
@@ -172,7 +193,7 @@ impl Session {
         let (Some(hatch), Some(held)) = (&mut self.hatch, self.held.take()) else {
             return;
         };
-        hatch.fan = None;
+        let sent_for = hatch.fan.take().map(|fan| fan.sent_for.tenants());
         hatch.ticket = Ticket::None;
         let filling = hatch.filling.take();
         let (result, portions) = match (result, filling) {
@@ -186,7 +207,11 @@ impl Session {
             Ok(tag) => Ending::Tag(tag.clone()),
             Err(error) => Ending::Sqlstate(error.sqlstate.clone()),
         };
-        hatch.events.push(HatchEvent::Outcome { rows, ending });
+        hatch.events.push(HatchEvent::Outcome {
+            rows,
+            ending,
+            sent_for,
+        });
         let status = hatch.status;
         if let (Some(server), FrontendMessage::Query(_)) = (&mut self.server, &held)
             && result.is_ok()
@@ -490,6 +515,7 @@ impl Session {
             variables,
             ask,
             into: collect.map(|collect| collect.table),
+            sent_for: SentFor::default(),
         }));
         hatch.ticket = Ticket::Wanted(Box::new(Intent {
             leave: Some(Arc::clone(leave)),

@@ -204,7 +204,7 @@ impl Hatch {
             return true;
         };
         if running.cut.is_none() && running.rows_max.is_some_and(|max| running.rows >= max) {
-            running.cut = Some(too_many(running.rows_max));
+            running.cut = Some(too_many(&self.in_force));
             self.cancel = true;
         }
         if running.cut.is_some() {
@@ -240,7 +240,7 @@ impl Hatch {
             && running.cut.is_none()
             && running.rows_max.is_some_and(|max| running.rows > max)
         {
-            running.cut = Some(too_many(running.rows_max));
+            running.cut = Some(too_many(&self.in_force));
         }
     }
 
@@ -296,6 +296,7 @@ impl Hatch {
             self.events.push(HatchEvent::Outcome {
                 rows: running.rows,
                 ending: running.ending,
+                sent_for: None,
             });
         }
     }
@@ -303,9 +304,15 @@ impl Hatch {
     /// What was recorded has not been sent, or nobody knows what became of it.
     pub(super) fn abandon(&mut self, why: &str) {
         if matches!(self.ticket, Ticket::Valid) {
+            let sent_for = self.fan.as_ref().map(|fan| fan.sent_for.tenants());
+            let ending = match &sent_for {
+                Some(tenants) if !tenants.is_empty() => Ending::Lost(why.to_owned()),
+                Some(_) | None => Ending::NotSent(why.to_owned()),
+            };
             self.events.push(HatchEvent::Outcome {
                 rows: 0,
-                ending: Ending::NotSent(why.to_owned()),
+                ending,
+                sent_for,
             });
         }
         self.ticket = Ticket::None;
@@ -325,8 +332,12 @@ fn is_of_relation(refusal: &Refusal) -> bool {
     )
 }
 
-fn too_many(rows_max: Option<u64>) -> ErrorReport {
-    let rows_max = rows_max.unwrap_or_default();
+/// What is said of more rows than the grant allows, however many of them came in portions before.
+fn too_many(in_force: &InForce) -> ErrorReport {
+    let rows_max = match in_force {
+        InForce::Grant(leave, _) => leave.grant.max_rows.unwrap_or_default(),
+        InForce::Nothing => 0,
+    };
     ErrorReport::error(
         "54000",
         format!("the grant allows {rows_max} rows at most [TN6008]"),

@@ -53,7 +53,7 @@ use bytes::{Bytes, BytesMut};
 
 pub use admission::{Admission, Numbers, Plan, Rules, StatementId};
 pub use effect::Effect;
-pub use fan::{Ask, FanError, FanOut, OnError};
+pub use fan::{Ask, FanError, FanOut, OnError, SentFor};
 pub use hatch::AdminRules;
 pub use housekeeping::Housekeeping;
 pub use leave::{Leave, Tenants};
@@ -487,7 +487,16 @@ impl Session {
         if let Some(server) = &mut self.server {
             server.condition = Condition::Broken;
         }
-        self.end(&ErrorReport::fatal("08P01", violation.to_string()));
+        let report = ErrorReport::fatal("08P01", violation.to_string());
+        if self.hatch.is_some() && self.ending.is_none() {
+            // Whatever an admin tried is on record.
+            self.refusals.push(Refused {
+                sqlstate: report.sqlstate.into(),
+                message: report.message.clone(),
+                statement: Bytes::new(),
+            });
+        }
+        self.end(&report);
     }
 
     /// Takes what the client sent, as far as possible.

@@ -1,5 +1,6 @@
 //! What a session has to tell the audit log.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -28,7 +29,7 @@ pub struct Intent {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Refused {
     /// The SQLSTATE that it was answered.
-    pub sqlstate: &'static str,
+    pub sqlstate: Cow<'static, str>,
     /// The message, which ends with the stable code.
     pub message: String,
     /// The client's text, where there is one.
@@ -46,6 +47,9 @@ pub enum HatchEvent {
         rows: u64,
         /// How it ended.
         ending: Ending,
+        /// Of a statement that is run for each tenant by itself, those that it was sent for. Else it was sent
+        /// once, for all of the scope.
+        sent_for: Option<Vec<TenantId>>,
     },
     /// A grant came into force.
     Taken(Arc<Leave>),

@@ -6,7 +6,7 @@ use super::effect::Effect;
 use super::expected::{Asker, Reply, Undo, undo_prepared};
 use super::named::in_failed_block;
 use super::reference::not_present;
-use super::{Clearing, Condition, Session, Stage};
+use super::{Clearing, Condition, Refused, Session, Stage};
 use crate::bypass::GrantEnd;
 use crate::isolate::template::OUT_OF_SCOPE;
 use crate::protocol::Violation;
@@ -366,6 +366,26 @@ impl Session {
         }
     }
 
+    /// The server has refused something; of an admin's it is on record.
+    fn note_server_error(&mut self, report: &ServerReport<'_>) {
+        if self.hatch.is_none() {
+            return;
+        }
+        let sqlstate = if is_of_another_tenant(report) {
+            OUT_OF_SCOPE_SQLSTATE
+        } else {
+            not_present(report).map_or_else(
+                || report.text(b'C').unwrap_or_default(),
+                |missing| missing.sqlstate,
+            )
+        };
+        self.note_failed(Refused {
+            sqlstate: sqlstate.to_owned().into(),
+            message: report.text(b'M').unwrap_or_default().to_owned(),
+            statement: bytes::Bytes::new(),
+        });
+    }
+
     fn on_error(&mut self, body: &[u8]) -> Result<Bytes, Violation> {
         let report = ServerReport::read(body)?;
         let visible = self.visible(&report);
@@ -378,16 +398,13 @@ impl Session {
             Some(Reply::Parse { instead, .. } | Reply::Query { instead, .. }) => instead.is_some(),
             Some(_) | None => false,
         };
-        let sqlstate = match &self.hatch {
-            Some(_) if is_of_another_tenant(&report) => OUT_OF_SCOPE_SQLSTATE,
-            Some(_) | None => not_present(&report).map_or_else(
-                || report.text(b'C').unwrap_or_default(),
-                |missing| missing.sqlstate,
-            ),
-        };
-        if let (Some(hatch), false) = (&mut self.hatch, is_ours) {
-            hatch.note_error(sqlstate);
+        let is_housekeeping = matches!(server.expected.front(), Some(Reply::Housekeeping));
+        if !is_ours && !is_housekeeping {
+            self.note_server_error(&report);
         }
+        let Some(server) = &mut self.server else {
+            return Err(Violation::ServerTag(b'E'));
+        };
         if report.is_fatal() {
             server.condition = Condition::Broken;
             report.write(b'E', &visible, self.to_client.buffer());

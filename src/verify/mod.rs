@@ -119,6 +119,7 @@ pub use collect::{Collect, TEMPORARY, collect};
 pub use gate::{Reach, gate};
 pub use hatch::own_variable;
 pub use pattern::Pattern;
+pub use reading::{is_known, same_deparsed, same_tree};
 pub use syntax::syntax_error;
 
 /// Everything that a proof is about.

@@ -2,7 +2,7 @@
 //!
 //! In: a text. Out: the tree of its one statement.
 
-use pg_query::NodeEnum;
+use pg_query::{Node, NodeEnum};
 
 use crate::isolate::refusal::{Reason, Refusal};
 
@@ -37,6 +37,43 @@ pub(super) fn parse_one(text: &str) -> Result<NodeEnum, Refusal> {
         .stmt
         .and_then(|node| node.node)
         .ok_or_else(|| Reason::PrintedDifferently.into())
+}
+
+/// Whether two texts of one statement have the same tree, positions aside. One with a node that is not known is
+/// refused.
+pub fn same_tree(one: &str, other: &str) -> Result<bool, Refusal> {
+    let first = parse_one(one)?;
+    let second = parse_one(other).map_err(|_syntax| Refusal::from(Reason::PrintedDifferently))?;
+    super::bare::same(&first, &second)
+}
+
+/// Whether PostgreSQL's own printer writes two texts alike. It knows every statement, and is not asked what may be
+/// sent.
+pub fn same_deparsed(one: &str, other: &str) -> Result<bool, Refusal> {
+    let printed = |text| {
+        let tree = pg_query::parse(text, 0).map_err(syntax)?;
+        pg_query::deparse(&tree.protobuf, pg_query::DeparseOptions::default()).map_err(syntax)
+    };
+    Ok(printed(one)? == printed(other)?)
+}
+
+/// Whether each node of a statement is one that the verifier knows.
+pub fn is_known(text: &str) -> Result<(), Refusal> {
+    let mut tree = parse_one(text)?;
+    // Where a cursor stands is compared by the one rule for it, and is no expression.
+    let cursor = |condition: &mut Option<Box<Node>>| {
+        let inner = condition.as_ref().and_then(|node| node.node.as_ref());
+        if matches!(inner, Some(NodeEnum::CurrentOfExpr(_))) {
+            *condition = None;
+        }
+    };
+    if let NodeEnum::DeleteStmt(delete) = &mut tree {
+        cursor(&mut delete.where_clause);
+    }
+    if let NodeEnum::UpdateStmt(update) = &mut tree {
+        cursor(&mut update.where_clause);
+    }
+    super::bare::same(&tree, &tree).map(drop)
 }
 
 /// PostgreSQL's own message, without the library's prefix.

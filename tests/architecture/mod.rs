@@ -135,6 +135,27 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
+/// Each rule of the threat model names tests that there are.
+pub fn the_threat_model(trials: &[Trial]) -> Trial {
+    let name = "architecture::the_threat_model_names_tests";
+    let mut there: Vec<String> = trials.iter().map(|trial| trial.name().to_owned()).collect();
+    there.push(name.to_owned());
+    Trial::test(name, move || {
+        let model = include_str!("../../THREAT-MODEL.md");
+        let named: Vec<&str> = model
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .filter(|code| code.contains("::"))
+            .collect();
+        assert!(named.len() > 30, "{named:?}");
+        let is_there = |name: &&str| there.iter().any(|trial| trial == name);
+        let missing: Vec<&str> = named.into_iter().filter(|name| !is_there(name)).collect();
+        assert_eq!(missing, Vec::<&str>::new());
+        Ok(())
+    })
+}
+
 /// Made-up offences: where, what, and a part of what must be said about it.
 const OFFENCES: &[(&str, &str, &str)] = &[
     (

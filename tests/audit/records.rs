@@ -68,7 +68,10 @@ pub fn tenant_refused(tenant: &str) -> AuditRecord {
         client: "10.0.0.7:4711".to_owned(),
         sqlstate: "42501".to_owned(),
         code: Some("TN0004".to_owned()),
-        shape: shape(b"SELECT 'secret' FROM ops_secrets WHERE id IN (1, 2)"),
+        shape: shape(
+            b"SELECT 'secret' FROM ops_secrets WHERE id IN (1, 2)",
+            "42501",
+        ),
     }
 }
 

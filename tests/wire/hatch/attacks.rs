@@ -218,6 +218,18 @@ fn counted() {
         assert_eq!(raw.answer(), expected);
     }
     raw.query("ROLLBACK");
+    // What is said is what the grant allows, not what is left of it.
+    raw.query("BEGIN");
+    raw.send(&[parse("", NAMES), bind_portal("p", ""), sync()].concat());
+    raw.answer();
+    for _ in 0..2 {
+        raw.send(&[execute_portal("p", 1), sync()].concat());
+        raw.answer();
+    }
+    raw.send(&[execute_portal("p", 1), sync()].concat());
+    let told = raw.until_ready()[0].field('M').unwrap();
+    assert_eq!(told, "the grant allows 2 rows at most [TN6008]");
+    raw.query("ROLLBACK");
     raw.send(&[run(NAMES), sync()].concat());
     assert_eq!(raw.answer(), "1 2 D D E:54000 Z:I");
     // What was changed can still be undone there.

@@ -17,6 +17,14 @@ pub fn trials() -> Vec<Trial> {
         trial("wire::hatch::every_step_is_in_the_log", every_step),
         trial("wire::hatch::what_was_begun_has_an_end", an_end),
         trial(
+            "wire::hatch::what_the_server_refuses_is_in_the_log",
+            refused_by_the_server,
+        ),
+        trial(
+            "wire::hatch::the_log_says_whose_servers_were_asked",
+            whose_servers,
+        ),
+        trial(
             "wire::hatch::what_a_grant_has_done_is_committed_on_record",
             committed,
         ),
@@ -131,6 +139,77 @@ fn an_end() {
         [
             "outcome 0 the client has left [\"a\",\"b\"]",
             "grant_ended read disconnect",
+        ]
+    );
+}
+
+/// Neither a Bind nor a message that cannot be read has a record before it is sent.
+fn refused_by_the_server() {
+    let proxy = proxy();
+    let mut raw = admin(&proxy);
+    raw.query("SET tenantry.bypass = 'read'");
+    let text = "SELECT name FROM items WHERE name = $1";
+    for value in ["\u{7f}", "CANARY-T1"] {
+        let mut bytes = bind("", &[value]);
+        for byte in &mut bytes {
+            if *byte == 0x7f {
+                *byte = 0xff;
+            }
+        }
+        raw.send(&[parse("", text), bytes, execute(), sync()].concat());
+        raw.answer();
+    }
+    raw.send(b"Q\0\0\0\x0fSELECT \x001\0\0");
+    raw.answer();
+    let found = told(&records(&proxy, ("grant_ended", 1)));
+    let statement = "read SELECT name FROM items WHERE name = $1";
+    assert_eq!(
+        found[3..],
+        [
+            "outcome 0 SET [\"a\",\"b\"]".to_owned(),
+            format!("statement {statement} []"),
+            "outcome 0 [\"a\",\"b\"]".to_owned(),
+            format!("refused {statement} 22021"),
+            // The server knows the statement by now.
+            format!("statement {statement} [\"CANARY-T1\"]"),
+            "outcome 1 SELECT 1 [\"a\",\"b\"]".to_owned(),
+            "refused read 08P01".to_owned(),
+            "grant_ended read disconnect".to_owned(),
+        ]
+    );
+}
+
+/// Of a statement for many tenants it is told which were asked, not which might have been.
+fn whose_servers() {
+    let proxy = proxy();
+    let mut raw = admin(&proxy);
+    raw.query("SET tenantry.bypass = 'eachwrite'");
+    raw.query("INSERT INTO items (id, name) VALUES (1, 'again')");
+    raw.query("SET tenantry.bypass = 'eachgone'");
+    raw.query("SELECT name FROM items");
+    raw.query("SET tenantry.on_error = 'skip'");
+    raw.query("SELECT name FROM items");
+    let slow =
+        "SELECT count(*) FROM items, generate_series(1, 100000), generate_series(1, 100000) AS k";
+    raw.send(&super::query(slow));
+    records(&proxy, ("statement", 7));
+    std::thread::sleep(Duration::from_millis(500));
+    drop(raw);
+    let found = told(&records(&proxy, ("grant_ended", 2)));
+    let outcomes: Vec<&str> = found
+        .iter()
+        .filter_map(|line| line.strip_prefix("outcome "))
+        .collect();
+    assert_eq!(
+        outcomes,
+        [
+            "0 SET [\"a\",\"b\",\"own\"]",
+            "0 23505 [\"a\"]",
+            "0 SET [\"a\",\"gone\",\"own\"]",
+            "0 08006 []",
+            "0 SET [\"a\",\"gone\",\"own\"]",
+            "4 SELECT 4 [\"a\",\"own\"]",
+            "0 the client has left [\"a\",\"own\"]",
         ]
     );
 }
