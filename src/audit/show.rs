@@ -81,10 +81,15 @@ pub fn show(
 }
 
 impl Filter {
-    /// An outcome is wanted if its statement is.
+    /// An outcome is wanted if its statement is, and so is what undoes one.
     fn wants(&self, entry: &Entry, statements: &mut BTreeSet<u64>) -> bool {
         let wanted = if let AuditRecord::Outcome { statement, .. } = &entry.record {
-            statements.remove(statement)
+            statements.contains(statement)
+        } else if let AuditRecord::Undone {
+            statements: undone, ..
+        } = &entry.record
+        {
+            undone.iter().any(|number| statements.contains(number))
         } else {
             self.wants_record(&entry.record)
         };
@@ -168,7 +173,8 @@ impl<'a> About<'a> {
             | AuditRecord::ProxyStopped
             | AuditRecord::Recovered { .. }
             | AuditRecord::Rotated { .. }
-            | AuditRecord::Sealed { .. } => Self::default(),
+            | AuditRecord::Sealed { .. }
+            | AuditRecord::Undone { .. } => Self::default(),
         }
     }
 

@@ -355,8 +355,11 @@ pub enum AuditRecord {
         ending: Ending,
         /// How long it ran.
         duration_us: u64,
-        /// The tenants that it was sent for.
+        /// The tenants that it was sent for; none if it names no table.
         tenants: Names,
+        /// How many rows were changed of each tenant, where that was done for one after the other.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        changed: BTreeMap<String, u64>,
     },
     /// The proxy began to serve.
     ProxyStarted {
@@ -417,6 +420,17 @@ pub enum AuditRecord {
         sent: SentText,
         /// The client's parameters.
         parameters: Vec<SentParameter>,
+    },
+    /// Changes that these outcomes tell were undone with their transaction, or nobody knows.
+    Undone {
+        /// Whose.
+        #[serde(flatten)]
+        admin: AdminSession,
+        /// The numbers of the statements' records.
+        statements: Vec<u64>,
+        /// Why.
+        #[serde(flatten)]
+        ending: Ending,
     },
     /// A statement of a tenant was refused.
     TenantRefused {

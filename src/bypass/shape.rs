@@ -42,8 +42,19 @@ fn readable(statement: &[u8]) -> Option<String> {
         return None;
     }
     let mut words: Vec<&str> = Vec::with_capacity(lexemes.len());
+    let mut is_value = false;
     for lexeme in &lexemes {
-        let word = word(lexeme, text.get(lexeme.start..lexeme.end)?);
+        let source = text.get(lexeme.start..lexeme.end)?;
+        let word = if is_value && source != ";" {
+            "?"
+        } else {
+            word(lexeme, source)
+        };
+        // The value of a variable need not be quoted.
+        let is_set = words
+            .first()
+            .is_some_and(|first| first.eq_ignore_ascii_case("set"));
+        is_value |= is_set && (source == "=" || source.eq_ignore_ascii_case("to"));
         // A list of literals says no more than one of them, however long it is.
         if word == "?" && words.ends_with(&["?", ","]) {
             words.pop();
@@ -137,6 +148,21 @@ mod tests {
                 "SELECT f ( ? ) FROM \"Order\" WHERE a = $1",
             );
         }
+    }
+
+    #[test]
+    fn the_value_of_a_variable_is_replaced() {
+        for sql in ["SET app.x = secret", "SET app.x = \"secret\", secret"] {
+            readable_as(
+                sql,
+                if sql.contains(',') {
+                    "SET app . x = ? ? ?"
+                } else {
+                    "SET app . x = ?"
+                },
+            );
+        }
+        readable_as("set local app.x to secret", "set local app . x to ?");
     }
 
     #[test]

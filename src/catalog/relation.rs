@@ -154,7 +154,8 @@ pub struct ForeignKey {
     /// `condeferrable`
     #[serde(default, skip_serializing_if = "is_false")]
     pub deferrable: bool,
-    /// Whether rows that were there before it were not looked at: not `convalidated`.
+    /// Whether there may be rows that nobody looked at: not `convalidated`, or one of its own triggers, which
+    /// check, is disabled.
     #[serde(default, skip_serializing_if = "is_false")]
     pub not_valid: bool,
 }
@@ -169,6 +170,10 @@ pub struct Trigger {
     pub function: String,
     /// Whether it fires on INSERT, UPDATE, DELETE and TRUNCATE, as a subset of `"IUDT"`.
     pub events: String,
+    /// The columns to which it may give other values than the statement does: none unless it runs BEFORE each
+    /// row; those that a function in PL/pgSQL names, if it takes `NEW` by its fields only, else all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub may_set: Vec<String>,
 }
 
 /// Columns that every table has beside its own.

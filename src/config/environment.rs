@@ -87,8 +87,7 @@ impl<'a> Environment<'a> {
             ),
             Some(Reference::File(name)) => {
                 let path = self.directory.join(name);
-                let text =
-                    std::fs::read_to_string(&path).map_err(|error| format!("{name}: {error}"));
+                let text = super::file::text(&path).map_err(|error| format!("{name}: {error}"));
                 self.resolved(table, &reference, text)
             }
             None => {

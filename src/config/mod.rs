@@ -16,6 +16,7 @@
 
 mod environment;
 mod fault;
+mod file;
 mod grants;
 mod policy;
 mod read;

@@ -135,7 +135,7 @@ struct Files<'a> {
 impl Files<'_> {
     /// A file that must be there.
     fn one<T>(&self, file: &Path, effect: &Effect, read: impl FnOnce(Table<'_>) -> T) -> Option<T> {
-        let text = match std::fs::read_to_string(self.directory.join(file)) {
+        let text = match super::file::text(&self.directory.join(file)) {
             Ok(text) => text,
             Err(error) => {
                 self.fault(file, error.to_string(), "The file must be there.", effect);

@@ -18,7 +18,7 @@ impl Revision {
     pub fn of(directory: &Path) -> Self {
         let mut files = BTreeMap::new();
         let mut add = |name: String| {
-            if let Ok(content) = std::fs::read(directory.join(&name)) {
+            if let Ok(content) = super::file::text(&directory.join(&name)) {
                 files.insert(name, Sha256::digest(content).into());
             }
         };

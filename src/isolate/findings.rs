@@ -210,6 +210,13 @@ fn of_writes(classified: &Classified, relation: &Relation) -> Vec<Finding> {
 
 fn of_hazard(classified: &Classified, written: &Relation, hazard: WriteHazard) -> Option<Finding> {
     let (subject, message) = match &hazard {
+        WriteHazard::ChangedReference(changed) => (
+            changed.relation.clone(),
+            format!(
+                "the trigger {} may give {} another value than the one checked",
+                changed.trigger, changed.column
+            ),
+        ),
         WriteHazard::Code { function, relation } => (
             relation.clone(),
             format!("a write runs {function} unseen, which nobody has reviewed"),

@@ -270,7 +270,7 @@ fn within(remedies: &BTreeSet<Remedy>, begins: usize) -> BTreeSet<Remedy> {
     let moved = |remedy: &Remedy| {
         Some(match remedy {
             Remedy::Mask(MaskedColumn { table, number }) => Remedy::Mask(MaskedColumn {
-                table: table.checked_sub(begins)?,
+                table: table.behind(begins)?,
                 number: *number,
             }),
             Remedy::Shield {

@@ -415,7 +415,8 @@ fn via_remedy(broken: Broken) -> &'static str {
              children: add it."
         }
         Broken::NotValid => {
-            "The foreign key that via follows is NOT VALID: ALTER TABLE .. VALIDATE CONSTRAINT .."
+            "The foreign key that via follows is NOT VALID, or triggers of its own are disabled: ALTER TABLE .. \
+             ENABLE TRIGGER ALL of both tables, and VALIDATE CONSTRAINT .. of the key made anew."
         }
         Broken::Nullable => {
             "The column that via follows may be NULL: ALTER COLUMN .. SET NOT NULL."
@@ -439,7 +440,8 @@ fn hazard_message(relation: &str, hazard: &WriteHazard) -> String {
         WriteHazard::OutsideGrant { .. } => {
             format!("a write to {relation} would reach outside the grant")
         }
-        WriteHazard::Code { .. }
+        WriteHazard::ChangedReference(_)
+        | WriteHazard::Code { .. }
         | WriteHazard::ForeignKeyAction { .. }
         | WriteHazard::ForeignKeyCheck(_)
         | WriteHazard::NoTable
@@ -453,6 +455,13 @@ fn hazard_message(relation: &str, hazard: &WriteHazard) -> String {
 
 fn hazard_hint(hazard: &WriteHazard) -> String {
     match hazard {
+        WriteHazard::ChangedReference(changed) => format!(
+            "The trigger {} on {} may give {column} another value than the one that was checked: its function \
+             must be in PL/pgSQL, use NEW by its fields only, and not name {column}.",
+            changed.trigger,
+            changed.relation,
+            column = changed.column,
+        ),
         WriteHazard::Code { function, relation } => format!(
             "A write to {relation} runs it unseen. After a review, name it in policy.toml: \
              [functions] trusted = [\"{function}\"]."

@@ -16,11 +16,44 @@ pub enum Remedy {
     },
 }
 
+/// Where a table is named: in the client's text, or in the definition of a view that is named there.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Mention {
+    /// The place in the client's text.
+    at: usize,
+    /// The way from there through definitions, as a number; 0 where there are none.
+    way: u64,
+}
+
+/// What a way is multiplied by at each step: prime, and greater than the places in a definition.
+const STEP: u64 = 2_147_483_647;
+
+impl Mention {
+    /// In the client's text.
+    pub fn new(at: usize) -> Self {
+        Self { at, way: 0 }
+    }
+
+    /// In the definition of the view that is named here.
+    #[must_use]
+    pub fn within(self, at: usize) -> Self {
+        let at = u64::try_from(at).unwrap_or(u64::MAX);
+        let way = self.way.wrapping_mul(STEP).wrapping_add(at).wrapping_add(1);
+        Self { way, ..self }
+    }
+
+    /// The same in a text that begins behind so many bytes of this one.
+    pub fn behind(self, bytes: usize) -> Option<Self> {
+        let at = self.at.checked_sub(bytes)?;
+        Some(Self { at, ..self })
+    }
+}
+
 /// A column of a table in FROM.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct MaskedColumn {
-    /// Where the table's name stands in the client's text.
-    pub table: usize,
+    /// Where the table is named.
+    pub table: Mention,
     /// The column's number in the catalog.
     pub number: i16,
 }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::collect::{CollectError, Collector};
 use super::context::Context;
-use super::fan::{Fan, Finished};
+use super::fan::Fan;
 use super::fan_watch::{Preparation, SERVER_LOST, Sink, Verdict, prepare_fan, settle, watch_fan};
 use super::hatch::{Witness, note_refused_tenant, now};
 use super::identity::Actor;
@@ -322,19 +322,18 @@ impl Running {
             }
             Preparation::Gone => return Client::Gone,
             Preparation::Stopped(error) => {
-                session.fanned_out(0, Err(error));
+                session.fanned_out(Err(error));
                 return Client::There;
             }
         };
         let verdict = Box::pin(self.run_fan(fan, wanted)).await;
         match verdict {
             Verdict::Finished(finished) => {
-                let Finished { rows, result } = *finished;
-                self.conversation.session.fanned_out(rows, result);
+                self.conversation.session.fanned_out(finished);
                 Client::There
             }
             Verdict::Stopped(report) => {
-                self.conversation.session.fanned_out(0, Err(report));
+                self.conversation.session.fanned_out(Err(report));
                 Client::There
             }
             Verdict::Gone => Client::Gone,

@@ -40,13 +40,6 @@ const AT_ONCE: usize = 4;
 /// Takes frames for the client while the parts run.
 pub(super) type Frames = mpsc::Sender<BytesMut>;
 
-/// How it ended: the rows that were passed on, and the tag or the error.
-#[derive(Debug)]
-pub(super) struct Finished {
-    pub(super) rows: u64,
-    pub(super) result: Result<String, FanError>,
-}
-
 /// All parts of one statement.
 pub(super) struct Fan {
     request: FanOut,
@@ -111,10 +104,9 @@ impl Fan {
     }
 
     /// Runs all parts.
-    pub(super) async fn run(mut self, frames_out: Frames) -> Finished {
+    pub(super) async fn run(mut self, frames_out: Frames) -> Result<String, FanError> {
         let mut rows = 0;
-        let result = self.answer(&frames_out, &mut rows).await;
-        Finished { rows, result }
+        self.answer(&frames_out, &mut rows).await
     }
 
     async fn answer(&mut self, frames_out: &Frames, rows: &mut u64) -> Result<String, FanError> {
@@ -304,6 +296,10 @@ impl Fan {
                     let (words, _count) = answer.tag.rsplit_once(' ').unwrap_or((&answer.tag, "0"));
                     words.clone_into(&mut command);
                     *rows += answer.changed();
+                    self.request.progress.note(|progress| {
+                        progress.rows = *rows;
+                        progress.changed.insert(tenant.clone(), answer.changed());
+                    });
                     notice(&mut frames, &format!("tenant \"{tenant}\": {}", answer.tag));
                 }
                 Err(PartError::Unreachable(report)) if skips => {
@@ -344,12 +340,14 @@ async fn pass_on(
         Ok(answer) => {
             for row in &answer.rows {
                 if let Some(max) = rows_max.filter(|max| *rows >= *max) {
+                    request.progress.note(|progress| progress.rows = *rows);
                     tell(frames_out, frames).await;
                     return Err(too_many(max));
                 }
                 data_row(&mut frames, names.then_some(tenant), row);
                 *rows += 1;
             }
+            request.progress.note(|progress| progress.rows = *rows);
         }
         Err(PartError::Unreachable(report)) if request.on_error == OnError::Skip => {
             notice(&mut frames, &report.message);

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use super::collect::{CollectError, Collector};
 use super::converse::{Conversation, follow, grant_may_end, leaves};
-use super::fan::{Fan, Finished};
+use super::fan::Fan;
 use super::relay::flush;
 use crate::catalog::Oid;
 use crate::protocol::error_response::ErrorReport;
@@ -16,7 +16,8 @@ use crate::session::{FanError, FanOut, Session};
 
 /// What became of a statement for many tenants.
 pub(super) enum Verdict {
-    Finished(Box<Finished>),
+    /// The tag, or the error.
+    Finished(Result<String, FanError>),
     /// The client has left.
     Gone,
     /// It must end.
@@ -119,7 +120,7 @@ pub(super) async fn watch_fan(
     }
     stop.stop();
     let ended = end(running, frames_in, &mut conversation.session).await;
-    match (verdict, ended.result) {
+    match (verdict, ended) {
         // What was done where is told, however it ends.
         (Verdict::Stopped(error), Err(of_parts)) => Verdict::Stopped(FanError {
             hint: of_parts.hint.or(error.hint),
@@ -131,10 +132,10 @@ pub(super) async fn watch_fan(
 
 /// Waits until all parts have ended. Of what they still send only notices reach the client.
 async fn end(
-    mut running: Pin<&mut impl Future<Output = Finished>>,
+    mut running: Pin<&mut impl Future<Output = Result<String, FanError>>>,
     mut frames_in: mpsc::Receiver<BytesMut>,
     session: &mut Session,
-) -> Finished {
+) -> Result<String, FanError> {
     loop {
         tokio::select! {
             biased;
@@ -169,7 +170,7 @@ async fn pass_on(
     conversation: &mut Conversation,
     version: &mut Option<u64>,
     (mut running, frames_in): (
-        Pin<&mut impl Future<Output = Finished>>,
+        Pin<&mut impl Future<Output = Result<String, FanError>>>,
         &mut mpsc::Receiver<BytesMut>,
     ),
     (request, asked, sink): (&FanOut, u64, &mut Sink<'_>),
@@ -212,7 +213,7 @@ async fn pass_on(
             }
         }
         if let Some(finished) = finished {
-            return Verdict::Finished(Box::new(finished));
+            return Verdict::Finished(finished);
         }
         if flush(client, session).await.is_err() {
             return Verdict::Gone;
@@ -225,7 +226,7 @@ pub(super) async fn settle(
     collector: Collector<'_>,
     verdict: Verdict,
 ) -> Result<(Option<Vec<(String, Oid)>>, Verdict), CollectError> {
-    let is_whole = matches!(&verdict, Verdict::Finished(finished) if finished.result.is_ok());
+    let is_whole = matches!(&verdict, Verdict::Finished(Ok(_tag)));
     if is_whole {
         Ok((Some(collector.finish().await?), verdict))
     } else {

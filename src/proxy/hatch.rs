@@ -1,5 +1,6 @@
 //! What an admin's session needs of the outside: the rules that the grants make, and the log.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,8 @@ use crate::config::{Audit, Isolation};
 use crate::protocol::error_response::ErrorReport;
 use crate::registry::{Registry, SharedTables, Snapshot};
 use crate::session::{
-    AdminRules, Admission, HatchEvent, Intent, Leave, Numbers, Refused, Rules, Session, Tenants,
+    AdminRules, Admission, HatchEvent, Intent, Leave, Numbers, Progress, Refused, Rules, Session,
+    Tenants, Touches,
 };
 use crate::tenant::{Classified, Policy, TableSet, TenantId, TenantSet};
 
@@ -213,7 +215,7 @@ impl Witness {
     }
 
     /// Puts what the session waits for on the disk.
-    pub(super) async fn record(&mut self, intent: &Intent) -> Result<(), ErrorReport> {
+    pub(super) async fn record(&mut self, intent: &Intent) -> Result<u64, ErrorReport> {
         let Some(sink) = &self.sink else {
             return Err(ErrorReport::error(
                 "58030",
@@ -235,7 +237,7 @@ impl Witness {
                     began: Instant::now(),
                     tenants: tenants(intent),
                 });
-                Ok(())
+                Ok(anchor.seq)
             }
             Err(error) => {
                 tracing::error!(%error, "an admin's statement is refused");
@@ -259,22 +261,30 @@ impl Witness {
                 HatchEvent::Outcome {
                     rows,
                     ending,
-                    sent_for,
+                    progress,
                 } => {
                     let Some(written) = self.written.take() else {
                         continue;
                     };
                     let duration = written.began.elapsed().as_micros();
+                    let (tenants, changed) = match progress {
+                        Some(progress) => told(&progress),
+                        None => (written.tenants, BTreeMap::new()),
+                    };
                     AuditRecord::Outcome {
                         statement: written.number,
                         rows,
                         ending,
                         duration_us: u64::try_from(duration).unwrap_or(u64::MAX),
-                        tenants: sent_for.map_or(written.tenants, |tenants| {
-                            Names::Listed(tenants.iter().map(ToString::to_string).collect())
-                        }),
+                        tenants,
+                        changed,
                     }
                 }
+                HatchEvent::Undone { statements, ending } => AuditRecord::Undone {
+                    admin: self.admin.clone(),
+                    statements,
+                    ending,
+                },
                 HatchEvent::Taken(leave) => AuditRecord::GrantTaken {
                     admin: self.admin.clone(),
                     grant: recorded_grant(&leave, None),
@@ -315,11 +325,25 @@ fn recorded(intent: &Intent) -> Option<RecordedGrant> {
 }
 
 fn tenants(intent: &Intent) -> Names {
+    if intent.touches == Touches::Nothing {
+        return Names::Listed(Vec::new());
+    }
     match (&intent.tenant, &intent.leave) {
         (Some(tenant), _) => Names::Listed(vec![tenant.to_string()]),
         (None, Some(leave)) => tenant_names(&leave.grant.tenants),
         (None, None) => Names::Listed(Vec::new()),
     }
+}
+
+/// Whose servers a statement for many was sent to, and what was changed there.
+fn told(progress: &Progress) -> (Names, BTreeMap<String, u64>) {
+    let changed = progress.changed.iter();
+    (
+        Names::Listed(progress.sent_for.iter().map(ToString::to_string).collect()),
+        changed
+            .map(|(tenant, rows)| (tenant.to_string(), *rows))
+            .collect(),
+    )
 }
 
 fn tenant_names(tenants: &TenantSet) -> Names {

@@ -11,6 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::context::Context;
 use super::fan::{cut_off, unreachable};
+use super::route::unavailable;
 use super::stop::Stop;
 use crate::catalog::{Catalog, Oid, oid};
 use crate::protocol::Violation;
@@ -30,6 +31,9 @@ const EXCHANGES_MAX: usize = 32;
 
 /// What one part's answer may hold, in bytes: it is kept until its turn comes.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// What is counted for a frame besides its bytes: what it costs to keep it, in bytes.
+const FRAME_BYTES: usize = 128;
 
 /// Why a part has no answer.
 #[derive(Debug)]
@@ -222,7 +226,10 @@ impl Part {
             // Its columns are looked at before the whole may run.
             (Step::Describe, Ask::Run(_)) => {}
             (Step::Describe | Step::Run | Step::Change(_), _) => {
-                self.request.sent_for.note(&self.whose.tenant);
+                let tenant = self.whose.tenant.clone();
+                self.request.progress.note(|progress| {
+                    progress.sent_for.insert(tenant);
+                });
             }
         }
     }
@@ -248,6 +255,12 @@ impl Part {
                 }
                 Err(error) => {
                     tracing::warn!(tenant = %self.whose.tenant, %error, "a tenant is out of reach");
+                    let report = unavailable(&error, ErrorReport::error);
+                    if report.sqlstate == "53300" {
+                        // It is there, and only we are busy: it is not to be left out.
+                        let report = FanError::from(report).of(&self.whose.tenant);
+                        return Err(PartError::Failed(report));
+                    }
                     break;
                 }
             }
@@ -282,10 +295,11 @@ impl Part {
                 let Some(frame) = take(&mut frames, next) else {
                     break;
                 };
-                bytes += frame.body.len();
+                bytes += frame.body.len() + FRAME_BYTES;
                 if bytes > ANSWER_BYTES_MAX {
                     return Err(PartError::Failed(too_large(&self.whose.tenant)));
                 }
+                self.check_rows(&answer)?;
                 if frame.tag == b'T' {
                     let columns = Column::read_all(&frame.body, self.catalog()?);
                     let columns = columns.map_err(|_odd| unreachable(&self.whose.tenant))?;
@@ -327,6 +341,15 @@ impl Part {
             session.on_client(&mut input);
         }
         failed.map_or(Ok(answer), |error| Err(PartError::Failed(error)))
+    }
+
+    /// Rows that the grant does not allow of all tenants are not waited for of one.
+    fn check_rows(&self, answer: &Answer) -> Result<(), PartError> {
+        match self.request.leave.grant.max_rows {
+            Some(max) if u64::try_from(answer.rows.len()).is_ok_and(|rows| rows <= max) => Ok(()),
+            Some(max) => Err(PartError::Failed(too_many(max))),
+            None => Ok(()),
+        }
     }
 
     fn catalog(&self) -> Result<&Catalog, PartError> {

@@ -13,7 +13,7 @@
 
 mod snapshot;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,9 +26,7 @@ pub use snapshot::{Served, SharedTables, Snapshot, Unavailable};
 
 use crate::bypass::Grant;
 use crate::catalog::Catalog;
-use crate::config::{
-    self, Config, Effect, Fault, Isolation, LoginRole, MissingSecret, Object, Revision,
-};
+use crate::config::{self, Config, Effect, Fault, Isolation, LoginRole, MissingSecret, Revision};
 use crate::tenant::Classified;
 use crate::upstream::{IntrospectError, introspect};
 
@@ -280,8 +278,6 @@ impl Registry {
 /// The grants as the files have them, whatever is wrong elsewhere.
 struct Written {
     grants: BTreeMap<String, Grant>,
-    /// What could not be read, and so tells nothing.
-    unread: BTreeSet<String>,
     folder: Folder,
 }
 
@@ -294,21 +290,9 @@ enum Folder {
 
 impl Written {
     fn of(config: &Config) -> Self {
-        let unread = config
-            .faults
-            .iter()
-            .filter_map(|fault| match &fault.effect {
-                Effect::NotSupportedYet(Object::Grant(name))
-                | Effect::Stops(Object::Grant(name)) => Some(name.clone()),
-                Effect::Nothing
-                | Effect::NotSupportedYet(_)
-                | Effect::Stops(_)
-                | Effect::StopsEverything => None,
-            });
         let is_folder = |fault: &Fault| fault.place.file == Path::new(config::GRANTS);
         Self {
             grants: config.grants.clone(),
-            unread: unread.collect(),
             folder: if config.faults.iter().any(is_folder) {
                 Folder::Unread
             } else {
@@ -317,9 +301,10 @@ impl Written {
         }
     }
 
-    /// Whether this grant is taken back: its file is gone, or allows something else, or ends sooner.
+    /// Whether this grant is taken back: its file is gone, or wrong, or allows something else, or ends sooner.
+    /// What a wrong file was to say nobody knows; it is not what was approved.
     fn takes_back(&self, grant: &Grant) -> bool {
-        if self.folder == Folder::Unread || self.unread.contains(&grant.name) {
+        if self.folder == Folder::Unread {
             return false;
         }
         let new = self.grants.get(&grant.name);

@@ -4,24 +4,27 @@
 //! # Not here
 //! Which grant is in force: [`super::hatch`].
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::admission::{Plan, parse_text};
 use super::hatch::{
-    BYPASS, Hatch, InForce, ON_ERROR, Opened, READ_ONLY, Running, SinceReady, TENANT, Ticket,
-    own_variable, without_grant,
+    BYPASS, Hatch, InForce, ON_ERROR, Opened, READ_ONLY, SinceReady, TENANT, Ticket, own_variable,
+    without_grant,
 };
-use super::leave::unknown;
-use super::record::{Intent, Refused, parameters};
+use super::leave::{Leave, unknown};
+use super::record::{Intent, Refused, Touches, parameters};
+use super::running::Running;
 use super::{Housekeeping, Identity, Session, Stage};
+use crate::admitted::Admitted;
 use crate::bypass::Ending;
 use crate::isolate::{Kind, TransactionCommand};
 use crate::protocol::backend::TransactionStatus;
 use crate::protocol::error_response::ErrorReport;
 use crate::protocol::frontend::{Bind, FrontendMessage, Target};
-use crate::tenant::TenantKey;
+use crate::tenant::{TenantKey, Verb};
 
 /// Whether a message may go out.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -132,11 +135,12 @@ impl Session {
         };
         let is_sent = matches!(
             message,
-            FrontendMessage::Execute { .. }
+            FrontendMessage::Bind(_)
+                | FrontendMessage::Execute { .. }
                 | FrontendMessage::Parse { .. }
                 | FrontendMessage::Query(_)
         );
-        if is_sent && !matches!(hatch.ticket, Ticket::Valid) {
+        if is_sent && !matches!(hatch.ticket, Ticket::Valid(..)) {
             if let Some(intent) = self.intent_of(message, &plan)
                 && let Some(hatch) = &mut self.hatch
             {
@@ -319,10 +323,14 @@ impl Session {
             InForce::Grant(_, Ok(bound)) => bound.tenant.clone(),
             InForce::Grant(_, Err(_)) | InForce::Nothing => None,
         };
-        let parameters = executed(message)
-            .and_then(|portal| hatch.portals.get(portal))
-            .map(|opened| opened.parameters.clone())
-            .unwrap_or_default();
+        let parameters = if let FrontendMessage::Bind(bind) = message {
+            parameters(bind)
+        } else {
+            executed(message)
+                .and_then(|portal| hatch.portals.get(portal))
+                .map(|opened| opened.parameters.clone())
+                .unwrap_or_default()
+        };
         let sent: Vec<&str> = plan
             .statements
             .iter()
@@ -334,6 +342,7 @@ impl Session {
             statement: self.text_of(message),
             sent: sent.join(";\n"),
             parameters,
+            touches: touches(plan),
         })
     }
 
@@ -378,11 +387,16 @@ impl Session {
         if let (Some(server), true) = (&mut self.server, is_extended(message)) {
             server.out.flush();
         }
-        if !matches!(hatch.ticket, Ticket::Valid) {
+        let Ticket::Valid(number, touches) = hatch.ticket else {
             return;
-        }
+        };
         hatch.ticket = Ticket::None;
         if let Some(leave) = hatch.leave().cloned() {
+            if touches == Touches::Changed {
+                let is_it = |known: &Arc<Leave>| known.grant.name == leave.grant.name;
+                hatch.changed.retain(|known| !is_it(known));
+                hatch.changed.push(Arc::clone(&leave));
+            }
             hatch.used = Some(leave);
         }
         let portal = executed(message).map(|portal| Bytes::copy_from_slice(portal));
@@ -392,6 +406,7 @@ impl Session {
             .map_or(0, |opened| opened.rows);
         let rows_max = hatch.leave().and_then(|leave| leave.grant.max_rows);
         hatch.running = Some(Running {
+            number,
             rows: 0,
             rows_max: rows_max.map(|max| max.saturating_sub(before)),
             portal,
@@ -420,6 +435,7 @@ impl Session {
         let Some(hatch) = &mut self.hatch else {
             return;
         };
+        hatch.failed = Some(refused.sqlstate.clone().into_owned());
         if hatch.running.is_some() {
             hatch.note_error(&refused.sqlstate);
             return;
@@ -460,6 +476,25 @@ impl Session {
             Some(_) | None => String::new(),
         });
         identity
+    }
+}
+
+/// What the statements of a plan do to tables.
+fn touches(plan: &Plan) -> Touches {
+    let mut verbs = BTreeSet::new();
+    let mut copies = false;
+    for statement in &plan.statements {
+        if let Admitted::Bypassed(bypassed) = &statement.admitted {
+            verbs.extend(bypassed.verbs());
+            copies |= bypassed.copying().is_some();
+        }
+    }
+    if verbs.iter().any(|verb| *verb != Verb::Select) {
+        Touches::Changed
+    } else if copies || !verbs.is_empty() {
+        Touches::Read
+    } else {
+        Touches::Nothing
     }
 }
 

@@ -262,6 +262,9 @@ impl Session {
     pub(super) fn answer_failure(&mut self, message: &FrontendMessage, report: &ErrorReport) {
         let mut error = BytesMut::new();
         report.write(&mut error);
+        if let (Some(hatch), Some(_)) = (&mut self.hatch, &self.server) {
+            hatch.failed = Some(report.sqlstate.to_owned());
+        }
         self.answer_error(message, error.freeze());
     }
 

@@ -83,10 +83,11 @@ impl Session {
         match hatch.counting.take() {
             None | Some(Counting::End(_)) => return false,
             Some(Counting::Statement(tag)) => {
-                let holds = status == TransactionStatus::InTransaction && !hatch.is_cut();
+                let holds = status == TransactionStatus::InTransaction && !hatch.must_end();
                 let (end, tag) = if holds {
                     (Housekeeping::Commit, tag)
                 } else {
+                    hatch.undo();
                     (Housekeeping::Rollback, BytesMut::new())
                 };
                 server.out.housekeeping(&[end]);

@@ -57,6 +57,14 @@ pub enum Effect {
 }
 
 impl Effect {
+    /// Whether it begins or ends a transaction block, and so a transaction.
+    pub(super) fn is_of_transaction(&self) -> bool {
+        matches!(
+            self,
+            Self::Begin | Self::Chain | Self::Commit | Self::Rollback
+        )
+    }
+
     /// What this statement will have changed.
     pub fn of(statement: &Isolated) -> Self {
         match &statement.kind {

@@ -12,7 +12,6 @@
 //! # Not here
 //! The connections, and one result made of many: `proxy`.
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -21,7 +20,7 @@ use super::client::{Failure, PARSE_COMPLETE, Step, refusal_report};
 use super::hatch::{Hatch, InForce, ON_ERROR, Ticket, without_grant};
 use super::leave::{Leave, Reach};
 use super::portion::Portions;
-use super::record::{HatchEvent, Intent, parameters};
+use super::record::{HatchEvent, Intent, Progress, Touches, parameters};
 use super::statements::ClientStatement;
 use super::variables::Values;
 use super::{Session, Stage};
@@ -140,25 +139,24 @@ pub struct FanOut {
     pub status: TransactionStatus,
     /// The session's variables, as far as others may have them.
     pub variables: Values,
-    /// Whose servers it has been sent to.
-    pub sent_for: SentFor,
+    /// How far it has come.
+    pub progress: Recorder,
 }
 
-/// The tenants whose servers a statement was sent to, as far as it has come. Clones are of the same list.
+/// How far it has come. Clones are of the same record.
 #[derive(Clone, Debug, Default)]
-pub struct SentFor(Arc<Mutex<BTreeSet<TenantId>>>);
+pub struct Recorder(Arc<Mutex<Progress>>);
 
-impl SentFor {
-    /// It is about to be sent.
-    pub fn note(&self, tenant: &TenantId) {
-        let mut tenants = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        tenants.insert(tenant.clone());
+impl Recorder {
+    /// Notes how far it has come.
+    pub fn note(&self, change: impl FnOnce(&mut Progress)) {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// By name.
-    pub(super) fn tenants(&self) -> Vec<TenantId> {
-        let tenants = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        tenants.iter().cloned().collect()
+    /// As it is now.
+    pub(super) fn so_far(&self) -> Progress {
+        let progress = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        progress.clone()
     }
 }
 
@@ -182,18 +180,18 @@ impl Session {
     pub fn fan_out(&self) -> Option<&FanOut> {
         let hatch = self.hatch.as_ref()?;
         let is_recorded = match hatch.ticket {
-            Ticket::Valid => true,
+            Ticket::Valid(..) => true,
             Ticket::None | Ticket::Wanted(_) => false,
         };
         hatch.fan.as_deref().filter(|_| is_recorded)
     }
 
     /// It has been run: this tag, or this error. The rows were written before.
-    pub fn fanned_out(&mut self, rows: u64, result: Result<String, FanError>) {
+    pub fn fanned_out(&mut self, result: Result<String, FanError>) {
         let (Some(hatch), Some(held)) = (&mut self.hatch, self.held.take()) else {
             return;
         };
-        let sent_for = hatch.fan.take().map(|fan| fan.sent_for.tenants());
+        let progress = hatch.fan.take().map(|fan| fan.progress.so_far());
         hatch.ticket = Ticket::None;
         let filling = hatch.filling.take();
         let (result, portions) = match (result, filling) {
@@ -208,9 +206,9 @@ impl Session {
             Err(error) => Ending::Sqlstate(error.sqlstate.clone()),
         };
         hatch.events.push(HatchEvent::Outcome {
-            rows,
+            rows: progress.as_ref().map_or(0, |progress| progress.rows),
             ending,
-            sent_for,
+            progress,
         });
         let status = hatch.status;
         if let (Some(server), FrontendMessage::Query(_)) = (&mut self.server, &held)
@@ -515,7 +513,7 @@ impl Session {
             variables,
             ask,
             into: collect.map(|collect| collect.table),
-            sent_for: SentFor::default(),
+            progress: Recorder::default(),
         }));
         hatch.ticket = Ticket::Wanted(Box::new(Intent {
             leave: Some(Arc::clone(leave)),
@@ -523,6 +521,7 @@ impl Session {
             statement: kept.sql.clone(),
             sent,
             parameters,
+            touches: Touches::Read,
         }));
         Ok(Some(Step::Wait(message.clone())))
     }

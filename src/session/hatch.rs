@@ -25,7 +25,8 @@ use super::counting::Counting;
 use super::fan::{FanOut, Kept, KeptPortal};
 use super::leave::{Bound, Leave};
 use super::portion::Portions;
-use super::record::{HatchEvent, Intent};
+use super::record::{HatchEvent, Intent, Touches};
+use super::running::{Cut, Running};
 use crate::bypass::{Ending, GrantEnd, SentParameter};
 use crate::catalog::Oid;
 use crate::isolate::refusal::{Reason, Refusal};
@@ -54,8 +55,8 @@ pub struct AdminRules {
 pub(super) enum Ticket {
     /// There is none.
     None,
-    /// It is on disk.
-    Valid,
+    /// It is on disk, with this number.
+    Valid(u64, Touches),
     /// It is to be written.
     Wanted(Box<Intent>),
 }
@@ -67,17 +68,6 @@ pub(super) enum InForce {
     Nothing,
     /// This one; as far as one tenant has to be chosen, the error says so.
     Grant(Arc<Leave>, Result<Bound, ErrorReport>),
-}
-
-/// What the server works at.
-#[derive(Debug)]
-pub(super) struct Running {
-    pub(super) rows: u64,
-    pub(super) rows_max: Option<u64>,
-    pub(super) portal: Option<Bytes>,
-    pub(super) ending: Ending,
-    /// What the client is told instead of the rest.
-    pub(super) cut: Option<ErrorReport>,
 }
 
 /// A portal that an admin has opened.
@@ -125,6 +115,14 @@ pub(super) struct Hatch {
     pub(super) filling: Option<Portions>,
     /// The grant that something was done under in the open transaction.
     pub(super) used: Option<Arc<Leave>>,
+    /// The grants that rows were changed under in it.
+    pub(super) changed: Vec<Arc<Leave>>,
+    /// The SQLSTATE of an error since the server was last ready.
+    pub(super) failed: Option<String>,
+    /// The records of changes that the next Sync commits.
+    pub(super) unsettled: Vec<u64>,
+    /// What the client is told if a Bind or a Sync does not end, which must.
+    pub(super) ending_series: Option<ErrorReport>,
     /// A grant has ended in the open transaction: nothing but ROLLBACK is taken until it is over.
     pub(super) void: Option<ErrorReport>,
     pub(super) cancel: bool,
@@ -136,6 +134,15 @@ impl Hatch {
         match &self.in_force {
             InForce::Grant(leave, _) => Some(leave),
             InForce::Nothing => None,
+        }
+    }
+
+    /// The grants whose end would end the open transaction, though they may have been put down in it; none if it
+    /// must be rolled back already.
+    fn behind_changes(&self) -> &[Arc<Leave>] {
+        match self.void {
+            None => &self.changed,
+            Some(_) => &[],
         }
     }
 
@@ -198,67 +205,6 @@ impl Hatch {
         self.leave().is_some_and(|leave| leave.is_read_only())
     }
 
-    /// Counts a row on its way to the client; whether it may go there.
-    pub(super) fn pass_row(&mut self) -> bool {
-        let Some(running) = &mut self.running else {
-            return true;
-        };
-        if running.cut.is_none() && running.rows_max.is_some_and(|max| running.rows >= max) {
-            running.cut = Some(too_many(&self.in_force));
-            self.cancel = true;
-        }
-        if running.cut.is_some() {
-            return false;
-        }
-        running.rows += 1;
-        true
-    }
-
-    /// Whether the client gets no more of the present answer.
-    pub(super) fn is_cut(&self) -> bool {
-        self.running
-            .as_ref()
-            .is_some_and(|running| running.cut.is_some())
-    }
-
-    /// Notes a command tag.
-    pub(super) fn note_tag(&mut self, tag: &[u8]) {
-        let Some(running) = &mut self.running else {
-            return;
-        };
-        let text = String::from_utf8_lossy(tag.strip_suffix(b"\0").unwrap_or(tag)).into_owned();
-        let changed: Option<u64> = text.rsplit(' ').next().and_then(|count| count.parse().ok());
-        if let Some(changed) = changed.filter(|_| running.rows == 0) {
-            running.rows = changed;
-        }
-        running.ending = Ending::Tag(text);
-    }
-
-    /// A command that has changed more rows than it may is undone; only called while it can be.
-    pub(super) fn check_rows(&mut self) {
-        if let Some(running) = &mut self.running
-            && running.cut.is_none()
-            && running.rows_max.is_some_and(|max| running.rows > max)
-        {
-            running.cut = Some(too_many(&self.in_force));
-        }
-    }
-
-    /// Notes that the statement has failed.
-    pub(super) fn note_error(&mut self, sqlstate: &str) {
-        if let Some(running) = &mut self.running {
-            running.ending = Ending::Sqlstate(sqlstate.to_owned());
-        }
-    }
-
-    /// What the client is told in place of the rest of the answer.
-    pub(super) fn take_cut(&mut self) -> Option<ErrorReport> {
-        let running = self.running.as_mut()?;
-        let cut = running.cut.take()?;
-        running.ending = Ending::Sqlstate(cut.sqlstate.to_owned());
-        Some(cut)
-    }
-
     /// `ReadyForQuery` came.
     pub(super) fn note_status(&mut self, status: TransactionStatus) {
         self.status = status;
@@ -266,6 +212,8 @@ impl Hatch {
         if status == TransactionStatus::Idle {
             self.void = None;
             self.used = None;
+            self.changed.clear();
+            self.unsettled.clear();
             self.portals.clear();
             self.clear_kept_portals();
         }
@@ -284,43 +232,6 @@ impl Hatch {
         self.kept_portals.clear();
         self.portions.clear();
     }
-
-    /// All that was due has come.
-    pub(super) fn finish(&mut self) {
-        if let Some(running) = self.running.take() {
-            if let Some(portal) = &running.portal
-                && let Some(opened) = self.portals.get_mut(portal)
-            {
-                opened.rows += running.rows;
-            }
-            self.events.push(HatchEvent::Outcome {
-                rows: running.rows,
-                ending: running.ending,
-                sent_for: None,
-            });
-        }
-    }
-
-    /// What was recorded has not been sent, or nobody knows what became of it.
-    pub(super) fn abandon(&mut self, why: &str) {
-        if matches!(self.ticket, Ticket::Valid) {
-            let sent_for = self.fan.as_ref().map(|fan| fan.sent_for.tenants());
-            let ending = match &sent_for {
-                Some(tenants) if !tenants.is_empty() => Ending::Lost(why.to_owned()),
-                Some(_) | None => Ending::NotSent(why.to_owned()),
-            };
-            self.events.push(HatchEvent::Outcome {
-                rows: 0,
-                ending,
-                sent_for,
-            });
-        }
-        self.ticket = Ticket::None;
-        if let Some(running) = &mut self.running {
-            running.ending = Ending::Lost(why.to_owned());
-        }
-        self.finish();
-    }
 }
 
 fn is_of_relation(refusal: &Refusal) -> bool {
@@ -330,19 +241,6 @@ fn is_of_relation(refusal: &Refusal) -> bool {
             | Reason::RelationNotAllowed { .. }
             | Reason::SystemRelation { .. }
     )
-}
-
-/// What is said of more rows than the grant allows, however many of them came in portions before.
-fn too_many(in_force: &InForce) -> ErrorReport {
-    let rows_max = match in_force {
-        InForce::Grant(leave, _) => leave.grant.max_rows.unwrap_or_default(),
-        InForce::Nothing => 0,
-    };
-    ErrorReport::error(
-        "54000",
-        format!("the grant allows {rows_max} rows at most [TN6008]"),
-    )
-    .with_hint("Narrow the query with WHERE or LIMIT.")
 }
 
 /// What is said of a statement without a grant that would need one.
@@ -376,6 +274,10 @@ impl Session {
             portions: HashMap::new(),
             filling: None,
             used: None,
+            changed: Vec::new(),
+            failed: None,
+            unsettled: Vec::new(),
+            ending_series: None,
             void: None,
             cancel: false,
             events: Vec::new(),
@@ -388,11 +290,10 @@ impl Session {
             return;
         };
         let old = std::mem::replace(&mut hatch.rules, rules);
-        let revoked: Vec<Arc<Leave>> = self
-            .variables
-            .values_of(BYPASS)
-            .iter()
-            .filter_map(|name| old.leaves.get(name))
+        let taken = self.variables.values_of(BYPASS);
+        let taken = taken.iter().filter_map(|name| old.leaves.get(name));
+        let revoked: Vec<Arc<Leave>> = taken
+            .chain(hatch.behind_changes())
             .filter(|leave| {
                 let new = hatch.rules.leaves.get(&leave.grant.name);
                 new.is_none_or(|new| !new.continues(leave))
@@ -411,11 +312,10 @@ impl Session {
             return;
         };
         hatch.now = now;
-        let expired: Vec<Arc<Leave>> = self
-            .variables
-            .values_of(BYPASS)
-            .iter()
-            .filter_map(|name| hatch.rules.leaves.get(name))
+        let taken = self.variables.values_of(BYPASS);
+        let taken = taken.iter().filter_map(|name| hatch.rules.leaves.get(name));
+        let expired: Vec<Arc<Leave>> = taken
+            .chain(hatch.behind_changes())
             .filter(|leave| leave.permits(&hatch.login, now).is_err())
             .cloned()
             .collect();
@@ -424,27 +324,33 @@ impl Session {
         }
     }
 
-    /// When the grant in force ends.
+    /// When the grant in force ends, or one that something was done under in the open transaction.
     pub fn grant_ends_at(&self) -> Option<Duration> {
-        let leave = self.hatch.as_ref()?.leave()?;
-        Some(leave.grant.expires)
+        let hatch = self.hatch.as_ref()?;
+        let leaves = hatch.leave().into_iter().chain(hatch.behind_changes());
+        leaves.map(|leave| leave.grant.expires).min()
     }
 
     /// What is to be recorded before anything else is sent.
     pub fn intent(&self) -> Option<&Intent> {
         match self.hatch.as_ref().map(|hatch| &hatch.ticket) {
             Some(Ticket::Wanted(intent)) => Some(intent),
-            Some(Ticket::None | Ticket::Valid) | None => None,
+            Some(Ticket::None | Ticket::Valid(..)) | None => None,
         }
     }
 
-    /// The record is on disk, or cannot be written.
-    pub fn recorded(&mut self, result: Result<(), ErrorReport>) {
+    /// The record is on disk, with this number, or cannot be written.
+    pub fn recorded(&mut self, result: Result<u64, ErrorReport>) {
         let Some(hatch) = &mut self.hatch else {
             return;
         };
         match result {
-            Ok(()) => hatch.ticket = Ticket::Valid,
+            Ok(number) => {
+                let ticket = std::mem::replace(&mut hatch.ticket, Ticket::None);
+                if let Ticket::Wanted(intent) = ticket {
+                    hatch.ticket = Ticket::Valid(number, intent.touches);
+                }
+            }
             Err(report) => {
                 hatch.ticket = Ticket::None;
                 hatch.fan = None;
@@ -478,10 +384,10 @@ impl Session {
         let Some(hatch) = &self.hatch else {
             return self.row_cut();
         };
-        let cut = hatch.running.as_ref()?.cut.clone()?;
+        let report = hatch.last_word()?.clone();
         Some(ErrorReport {
             severity: Severity::Fatal,
-            ..cut
+            ..report
         })
     }
 
@@ -502,6 +408,7 @@ impl Session {
     pub fn close_hatch(&mut self, why: &str, end: GrantEnd) {
         if let Some(hatch) = &mut self.hatch {
             hatch.abandon(why);
+            hatch.undone(Ending::Lost(why.to_owned()));
             if let InForce::Grant(leave, _) =
                 std::mem::replace(&mut hatch.in_force, InForce::Nothing)
             {
@@ -517,28 +424,30 @@ impl Session {
             hatch.forget_collected(leave);
         }
         let in_block = self.variables.in_block();
-        if let Some(hatch) = &mut self.hatch
-            && hatch
-                .leave()
-                .is_some_and(|current| current.grant.name == leave.grant.name)
-        {
-            let name = &leave.grant.name;
-            let what = match why {
-                GrantEnd::Expired => "has expired",
-                GrantEnd::Revoked => "was revoked",
-                GrantEnd::Disconnect
-                | GrantEnd::ProxyStopped
-                | GrantEnd::Replaced
-                | GrantEnd::Reset
-                | GrantEnd::TransactionEnd => "has ended",
-            };
-            let report = ErrorReport::error("57014", format!("grant \"{name}\" {what} [TN6007]"));
+        let works = self
+            .server
+            .as_ref()
+            .is_some_and(|server| !server.expected.is_empty());
+        if let Some(hatch) = &mut self.hatch {
+            let name = leave.grant.name.as_str();
+            let is_it = |leave: &Arc<Leave>| leave.grant.name == name;
+            let in_force = hatch.leave().is_some_and(is_it);
+            let report = ErrorReport::error("57014", over(name, why));
             let is_open = in_block || hatch.since_ready == SinceReady::Messages;
-            if let Some(running) = &mut hatch.running {
-                running.cut.get_or_insert(report.clone());
-                hatch.cancel = true;
+            match &mut hatch.running {
+                Some(running) if in_force => {
+                    let cut = Cut::at_the_end(report.clone());
+                    running.cut.get_or_insert(cut);
+                    hatch.cancel = true;
+                }
+                // What a Bind plans or a Sync commits was begun under it.
+                None if works && (in_force || hatch.changed.iter().any(is_it)) => {
+                    hatch.ending_series = Some(report.clone());
+                    hatch.cancel = true;
+                }
+                Some(_) | None => {}
             }
-            if is_open {
+            if is_open && (in_force || hatch.changed.iter().any(is_it)) {
                 hatch.void = Some(ErrorReport {
                     sqlstate: "42501",
                     ..report
@@ -602,6 +511,20 @@ impl Session {
         };
         hatch.follow_collected();
     }
+}
+
+/// What is said of a grant that is over.
+fn over(name: &str, why: GrantEnd) -> String {
+    let what = match why {
+        GrantEnd::Expired => "has expired",
+        GrantEnd::Revoked => "was revoked",
+        GrantEnd::Disconnect
+        | GrantEnd::ProxyStopped
+        | GrantEnd::Replaced
+        | GrantEnd::Reset
+        | GrantEnd::TransactionEnd => "has ended",
+    };
+    format!("grant \"{name}\" {what} [TN6007]")
 }
 
 /// What makes every transaction of a server connection read-only.

@@ -38,6 +38,7 @@ mod preparing;
 mod record;
 mod reference;
 mod row_limit;
+mod running;
 mod server;
 mod server_state;
 mod statements;
@@ -54,13 +55,13 @@ use bytes::{Bytes, BytesMut};
 
 pub use admission::{Admission, Numbers, Plan, Rules, StatementId};
 pub use effect::Effect;
-pub use fan::{Ask, FanError, FanOut, OnError, SentFor};
+pub use fan::{Ask, FanError, FanOut, OnError};
 pub use hatch::AdminRules;
 pub use housekeeping::Housekeeping;
 pub use leave::{Leave, Tenants};
 pub use outgoing::{ToClient, ToServer};
 pub use pins::Pins;
-pub use record::{HatchEvent, Intent, Refused};
+pub use record::{HatchEvent, Intent, Progress, Refused, Touches};
 pub use server_state::ServerState;
 pub use variables::Variables;
 
@@ -493,6 +494,7 @@ impl Session {
         if self.server.take().is_some() {
             if let Some(hatch) = &mut self.hatch {
                 hatch.abandon(&report.message);
+                hatch.undone(crate::bypass::Ending::Lost(report.message.clone()));
             }
             if self.ending.is_none() {
                 self.end(report);

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::client::Failure;
 use super::effect::Effect;
 use super::variables::Values;
-use super::{Session, Stage};
+use super::{Condition, Session, Stage};
 use crate::protocol::error_response::ErrorReport;
 
 /// What all sessions of one tenant share.
@@ -93,5 +93,19 @@ impl Session {
             server.expected.push_housekeeping();
         }
         server.state.variables.clone_from(self.variables.current());
+    }
+
+    /// Whether a notification is for this client: only a connection that stays with a tenant of its own database
+    /// listens. Any other one is not what it should be.
+    pub(super) fn hears(&mut self) -> bool {
+        let is_own = self.own_values.is_none() && self.hatch.is_none();
+        let Some(server) = &mut self.server else {
+            return false;
+        };
+        let hears = is_own && server.stage == Stage::Pinned;
+        if !hears {
+            server.condition = Condition::Broken;
+        }
+        hears
     }
 }

@@ -1,6 +1,7 @@
 //! What a session has to tell the audit log.
 
 use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -23,6 +24,8 @@ pub struct Intent {
     pub sent: String,
     /// The values that it is executed with.
     pub parameters: Vec<SentParameter>,
+    /// Whether rows of the scope's tenants can have a part in it.
+    pub touches: Touches,
 }
 
 /// A statement that was not sent.
@@ -36,6 +39,28 @@ pub struct Refused {
     pub statement: Bytes,
 }
 
+/// Whether rows of tenants can have a part in a statement.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Touches {
+    /// It may change some.
+    Changed,
+    /// It names no relation.
+    Nothing,
+    /// It reads some.
+    Read,
+}
+
+/// How far a statement came that is run for each tenant by itself.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Progress {
+    /// Whose servers it was sent to.
+    pub sent_for: BTreeSet<TenantId>,
+    /// How many rows were changed, and that for good, of which tenant.
+    pub changed: BTreeMap<TenantId, u64>,
+    /// How many rows the client was given, or were changed.
+    pub rows: u64,
+}
+
 /// What happened in an admin's session.
 #[derive(Clone, Debug)]
 pub enum HatchEvent {
@@ -47,9 +72,15 @@ pub enum HatchEvent {
         rows: u64,
         /// How it ended.
         ending: Ending,
-        /// Of a statement that is run for each tenant by itself, those that it was sent for. Else it was sent
-        /// once, for all of the scope.
-        sent_for: Option<Vec<TenantId>>,
+        /// Of a statement that is run for each tenant by itself, how far it came.
+        progress: Option<Progress>,
+    },
+    /// What these records announced was undone with its transaction, or may have been.
+    Undone {
+        /// The numbers of their records.
+        statements: Vec<u64>,
+        /// Why.
+        ending: Ending,
     },
     /// A grant came into force.
     Taken(Arc<Leave>),

@@ -151,6 +151,27 @@ impl Session {
         self.row_limit.is_cut() || self.hatch.as_ref().is_some_and(|hatch| hatch.is_cut())
     }
 
+    /// A command has completed, of an Execute, and all that was due has come: whether the client gets none of that.
+    pub(super) fn completes_cut(
+        &mut self,
+        effect: &Effect,
+        (of_execute, all_came): (bool, bool),
+    ) -> bool {
+        let is_cut = self.row_limit.is_cut();
+        self.row_limit.completed();
+        let in_block = self.variables.in_block();
+        let Some(hatch) = &mut self.hatch else {
+            return is_cut;
+        };
+        // What has ended a transaction can be undone no more. What an Execute has changed otherwise is.
+        let is_undone = all_came && hatch.must_end() && !effect.is_of_transaction();
+        let is_cut = hatch.is_cut() || is_undone;
+        if of_execute && !is_cut && (!in_block || effect.is_of_transaction()) {
+            hatch.note_executed(effect);
+        }
+        is_cut
+    }
+
     /// What it is told in place of the rest.
     pub(super) fn take_cut(&mut self) -> Option<ErrorReport> {
         match &mut self.hatch {
@@ -161,6 +182,9 @@ impl Session {
 
     /// An answer to a Query was cut off though the server has done all of it: it is made to fail. Whether it was.
     pub(super) fn end_cut_query(&mut self, status: TransactionStatus) -> bool {
+        if !self.is_cut() {
+            return false;
+        }
         let Some(mut report) = self.take_cut() else {
             return false;
         };

@@ -6,8 +6,9 @@ use super::effect::Effect;
 use super::expected::{Asker, Reply, Undo, undo_prepared};
 use super::named::in_failed_block;
 use super::reference::not_present;
+use super::running::ends_grant;
 use super::{Condition, Refused, Session, Stage};
-use crate::bypass::GrantEnd;
+use crate::bypass::{Ending, GrantEnd};
 use crate::isolate::template::OUT_OF_SCOPE;
 use crate::protocol::Violation;
 use crate::protocol::backend::{
@@ -184,22 +185,12 @@ impl Session {
                 self.on_copy_in(body)?;
                 Ok(Bytes::Dropped)
             }
-            b'A' => Ok(self.on_notification()),
-            _ => Err(Violation::ServerTag(tag)),
-        }
-    }
-
-    /// Only a connection that stays with a tenant of its own database listens. Any other one is not what it
-    /// should be.
-    fn on_notification(&mut self) -> Bytes {
-        let is_own = self.own_values.is_none() && self.hatch.is_none();
-        match &mut self.server {
-            Some(server) if is_own && server.stage == Stage::Pinned => Bytes::Passed,
-            Some(server) => {
-                server.condition = Condition::Broken;
+            b'A' => Ok(if self.hears() {
+                Bytes::Passed
+            } else {
                 Bytes::Dropped
-            }
-            None => Bytes::Dropped,
+            }),
+            _ => Err(Violation::ServerTag(tag)),
         }
     }
 
@@ -266,6 +257,7 @@ impl Session {
         if let (Some(hatch), Effect::Rollback) = (&mut self.hatch, &effect) {
             // What was done under a grant that has ended since is undone.
             hatch.void = None;
+            hatch.changed.clear();
         }
         if let Some(hatch) = &mut self.hatch {
             hatch.note_tag(if tag == b'C' { body } else { b"" });
@@ -281,8 +273,7 @@ impl Session {
         }
         self.variables.completed(&effect, body);
         self.note_grant(ends_grant(&effect));
-        let is_cut = self.is_cut();
-        self.row_limit.completed();
+        let is_cut = self.completes_cut(&effect, (of_execute, execute));
         if is_cut && execute {
             self.end_cut_execute();
         }
@@ -606,6 +597,9 @@ impl Session {
         self.variables.ready(status);
         self.note_grant(GrantEnd::TransactionEnd);
         if let Some(hatch) = &mut self.hatch {
+            if let Some(sqlstate) = hatch.failed.take() {
+                hatch.undone(Ending::Sqlstate(sqlstate));
+            }
             hatch.note_status(status);
         }
         if self.end_cut_query(status) {
@@ -630,34 +624,6 @@ impl Session {
             self.align_again();
         }
         Ok(bytes)
-    }
-}
-
-/// How a grant ended that a statement has ended.
-fn ends_grant(effect: &Effect) -> GrantEnd {
-    match effect {
-        Effect::Clear
-        | Effect::Reset(_)
-        | Effect::ResetAll
-        | Effect::Set(..)
-        | Effect::SetAll(_)
-        | Effect::SetLocal(..) => GrantEnd::Reset,
-        Effect::Begin
-        | Effect::Chain
-        | Effect::CloseCursor(_)
-        | Effect::Commit
-        | Effect::CopyIn(_)
-        | Effect::Custom(_)
-        | Effect::Deallocate(_)
-        | Effect::Hold(_)
-        | Effect::None
-        | Effect::Pin
-        | Effect::Prepare(_)
-        | Effect::Release(_)
-        | Effect::Rollback
-        | Effect::RollbackTo(_)
-        | Effect::Savepoint(_)
-        | Effect::Truncate => GrantEnd::TransactionEnd,
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::column::{by_column, is_table};
 use super::references::{TellingCheck, pairs};
 use super::reviewed::{has_changed, trusts};
-use super::via::{by_parent, owned_so};
+use super::via::{ChangedReference, by_parent, owned_so};
 use super::view::of_view;
 use super::{
     Broken, Ownership, Policy, Rows, Scope, TablePolicy, TableSet, TenantType, Unlisted, Verb,
@@ -92,6 +92,8 @@ pub enum WriteHazard {
         /// The relation that it is on.
         relation: RelationName,
     },
+    /// A trigger may change the column that says whose a row is, behind the check of its value.
+    ChangedReference(Box<ChangedReference>),
     /// A foreign key action would leave or change the tenant.
     ForeignKeyAction {
         /// The constraint.
@@ -501,6 +503,16 @@ impl Classified {
         let Class::Scoped(scoped) = self.class_of_tables(relation) else {
             return;
         };
+        let via = scoped.via().map(|via| &via.column);
+        for trigger in &relation.triggers {
+            if let Some(column) = via.filter(|column| trigger.may_set.contains(column)) {
+                hazards.push(WriteHazard::ChangedReference(Box::new(ChangedReference {
+                    trigger: trigger.name.clone(),
+                    relation: relation.name.clone(),
+                    column: column.clone(),
+                })));
+            }
+        }
         if self.accepts_existence_leak(relation) {
             return;
         }

@@ -28,4 +28,4 @@ pub use policy::{Costs, Policy, TablePolicy, TrustedTrigger, Unlisted};
 pub use references::TellingCheck;
 pub use scope::{Counted, Rows, Scope, TableSet, Verb};
 pub use truncate::{TruncateHazard, WithChildren};
-pub use via::{Broken, Ownership, Via};
+pub use via::{Broken, ChangedReference, Ownership, Via};

@@ -38,6 +38,17 @@ pub struct Via {
     pub ownership: Ownership,
 }
 
+/// A trigger that may give the referring column another value than the statement does.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ChangedReference {
+    /// The trigger.
+    pub trigger: String,
+    /// The relation that it is on.
+    pub relation: RelationName,
+    /// The column.
+    pub column: String,
+}
+
 /// Why a relation cannot reach its tenant through another one.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Broken {

@@ -391,6 +391,11 @@ async fn keys(transaction: &Transaction<'_>) -> Result<PerRelation<UniqueKey>, I
     Ok(keys)
 }
 
+/// Whether one of a foreign key's own triggers, or of its parts for partitions, does not fire for everybody.
+const UNCHECKED: &str = "EXISTS (WITH RECURSIVE part AS (SELECT f.oid \
+     UNION ALL SELECT c.oid FROM pg_constraint c JOIN part ON c.conparentid = part.oid) \
+     SELECT FROM part JOIN pg_trigger t ON t.tgconstraint = part.oid WHERE t.tgenabled NOT IN ('O', 'A'))";
+
 async fn foreign_keys(
     transaction: &Transaction<'_>,
 ) -> Result<PerRelation<ForeignKey>, IntrospectError> {
@@ -402,7 +407,7 @@ async fn foreign_keys(
     };
     let query = format!(
         "SELECT f.conrelid, f.conname::text, {}, n.nspname::text, c.relname::text, {}, \
-         f.confdeltype::text, f.confupdtype::text, f.condeferrable, NOT f.convalidated, {} \
+         f.confdeltype::text, f.confupdtype::text, f.condeferrable, NOT f.convalidated OR {UNCHECKED}, {} \
          FROM pg_constraint f JOIN pg_class c ON c.oid = f.confrelid \
          JOIN pg_namespace n ON n.oid = c.relnamespace \
          WHERE f.contype = 'f' ORDER BY 1, 2, 4, 5",
@@ -450,9 +455,17 @@ async fn triggers(transaction: &Transaction<'_>) -> Result<PerRelation<Trigger>,
                  CASE WHEN t.tgtype::int4 & 4 <> 0 THEN 'I' ELSE '' END \
                    || CASE WHEN t.tgtype::int4 & 16 <> 0 THEN 'U' ELSE '' END \
                    || CASE WHEN t.tgtype::int4 & 8 <> 0 THEN 'D' ELSE '' END \
-                   || CASE WHEN t.tgtype::int4 & 32 <> 0 THEN 'T' ELSE '' END \
+                   || CASE WHEN t.tgtype::int4 & 32 <> 0 THEN 'T' ELSE '' END, \
+                 CASE WHEN t.tgtype::int4 & 3 = 3 AND t.tgtype::int4 & 20 <> 0 THEN \
+                   ARRAY(SELECT a.attname::text FROM pg_attribute a \
+                     WHERE a.attrelid = t.tgrelid AND a.attnum > 0 AND NOT a.attisdropped \
+                     AND (l.lanname <> 'plpgsql' \
+                       OR regexp_replace(p.prosrc, '\\mreturn\\s+new\\M', '', 'gi') ~* '\\mnew\\M(?!\\s*\\.)|u&\"' \
+                       OR strpos(lower(p.prosrc), lower(a.attname)) > 0) \
+                     ORDER BY a.attnum) \
+                   ELSE '{}' END \
                  FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid \
-                 JOIN pg_namespace n ON n.oid = p.pronamespace \
+                 JOIN pg_namespace n ON n.oid = p.pronamespace JOIN pg_language l ON l.oid = p.prolang \
                  WHERE NOT t.tgisinternal ORDER BY 1, 2";
     let mut triggers = PerRelation::new();
     for row in transaction.query(query, &[]).await? {
@@ -460,6 +473,7 @@ async fn triggers(transaction: &Transaction<'_>) -> Result<PerRelation<Trigger>,
             name: row.try_get(1)?,
             function: row.try_get(2)?,
             events: row.try_get(3)?,
+            may_set: row.try_get(4)?,
         };
         triggers.entry(row.try_get(0)?).or_default().push(trigger);
     }

@@ -5,6 +5,7 @@ use pg_query::{Node, NodeEnum};
 
 use super::constants;
 use super::expression::reference;
+use super::grouped::Grouped;
 use super::proof::{
     Checked, Pair, Proof, anywhere, both, column_path, differs, equal, path, position, unchanged,
     unsupported,
@@ -26,7 +27,7 @@ pub(super) enum Keys {
 
 impl Proof<'_> {
     /// Compares GROUP BY, which may end with tenant columns, and with columns that a key determines.
-    pub(super) fn grouping(&mut self, pair: Pair<'_, Vec<Node>>) -> Checked {
+    pub(super) fn grouping(&mut self, pair: Pair<'_, Vec<Node>>, query: Grouped<'_>) -> Checked {
         let (original, rewritten) = pair;
         let Some((kept, added)) = rewritten.split_at_checked(original.len()) else {
             return Err(differs("GROUP BY"));
@@ -35,8 +36,12 @@ impl Proof<'_> {
             self.grouping_element(original, rewritten)?;
         }
         let mut seen = Vec::new();
+        let keys = match added {
+            [] => Vec::new(),
+            [_, ..] => self.grouped_by(original, query),
+        };
         for node in added {
-            let column = self.added_grouping(original, node)?;
+            let column = self.added_grouping(&keys, node)?;
             if seen.contains(&column) {
                 return Err(differs("GROUP BY"));
             }

@@ -87,11 +87,20 @@ impl Proof<'_> {
         } else {
             self.comparison(operator, &left, &right, location(node))
         };
-        if self.is_strict_operator(operator) {
+        if self.is_strict_operator(operator) || self.concatenates(operator, &left, &right) {
             self.strictly(found, &[left, right], OPAQUE)
         } else {
             found
         }
+    }
+
+    /// Whether this appends one text to another, which is strict, unlike appending to an array.
+    fn concatenates(&self, operator: &str, left: &Value, right: &Value) -> bool {
+        let is_text = |value: &Value| [oid::TEXT, oid::VARCHAR].contains(&value.oid);
+        operator == "||"
+            && is_text(left)
+            && is_text(right)
+            && self.catalog().operators_named(operator).next().is_none()
     }
 
     /// Next to an untyped operand PostgreSQL takes the operator whose other side fits best: one of an extension

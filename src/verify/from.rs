@@ -398,8 +398,8 @@ impl<'a> Proof<'a> {
         tenancy: Tenancy,
     ) -> Columns {
         let is_known = types::base(self.catalog(), column.type_oid) != types::OPAQUE;
-        let table = usize::try_from(named.location)
-            .ok()
+        let table = self
+            .mention(named)
             .filter(|_| is_known && tenancy == Tenancy::Scoped);
         let masked = table.map(|table| MaskedColumn {
             table,

@@ -24,7 +24,7 @@ use super::reading::parse_one;
 use super::scope::{self, Found};
 use super::types::{self, Columns, Value};
 use crate::catalog::{self, Oid, Relation, oid};
-use crate::isolate::remedy::MaskedColumn;
+use crate::isolate::remedy::{MaskedColumn, Mention};
 
 /// Functions that warn of nothing, with whatever they succeed. Text search and XML do warn.
 const FUNCTIONS: [&str; 28] = [
@@ -106,7 +106,7 @@ impl Proof<'_> {
     }
 
     /// Whether an index's expression is the client's, over the table at this place.
-    fn is_held(&self, held: &Node, written: &Node, table: usize) -> bool {
+    fn is_held(&self, held: &Node, written: &Node, table: Mention) -> bool {
         match (&held.node, &written.node) {
             (Some(NodeEnum::ColumnRef(held)), Some(NodeEnum::ColumnRef(written))) => {
                 self.is_same_column(held, written, table).is_some()
@@ -138,7 +138,7 @@ impl Proof<'_> {
     }
 
     /// The same, of an operand; a literal whose type is not told counts as a text.
-    fn is_held_text(&self, held: &Node, written: &Node, table: usize) -> bool {
+    fn is_held_text(&self, held: &Node, written: &Node, table: Mention) -> bool {
         let text = match &held.node {
             Some(NodeEnum::TypeCast(cast)) if is_text(cast) => cast.arg.as_deref(),
             Some(_) | None => None,
@@ -151,7 +151,7 @@ impl Proof<'_> {
         is_same || self.is_held(held, written, table)
     }
 
-    fn is_held_cast(&self, held: &pg::TypeCast, written: &pg::TypeCast, table: usize) -> bool {
+    fn is_held_cast(&self, held: &pg::TypeCast, written: &pg::TypeCast, table: Mention) -> bool {
         let (Some(one), Some(other)) = (&held.arg, &written.arg) else {
             return false;
         };
@@ -166,7 +166,7 @@ impl Proof<'_> {
             && self.is_held(one, other, table)
     }
 
-    fn is_held_call(&self, held: &pg::FuncCall, written: &pg::FuncCall, table: usize) -> bool {
+    fn is_held_call(&self, held: &pg::FuncCall, written: &pg::FuncCall, table: Mention) -> bool {
         let (Some(name), Some(wanted)) = (system_name(held), system_name(written)) else {
             return false;
         };
@@ -189,7 +189,7 @@ impl Proof<'_> {
                 .all(|(held, written)| self.is_held_text(held, written, table))
     }
 
-    fn is_held_operation(&self, held: &pg::AExpr, written: &pg::AExpr, table: usize) -> bool {
+    fn is_held_operation(&self, held: &pg::AExpr, written: &pg::AExpr, table: Mention) -> bool {
         let plain = i32::from(pg::AExprKind::AexprOp);
         let (Some(name), Some(wanted)) = (operator_name(&held.name), operator_name(&written.name))
         else {
@@ -219,7 +219,7 @@ impl Proof<'_> {
         &self,
         held: &pg::ColumnRef,
         written: &pg::ColumnRef,
-        table: usize,
+        table: Mention,
     ) -> Option<Oid> {
         let own = self.own_column(written)?;
         let is_same = path(&held.fields).as_deref() == Some(&[own.column.name.as_str()])
@@ -248,8 +248,10 @@ impl Proof<'_> {
             return None;
         };
         let mut tests = level.direct.iter();
-        let test = tests
-            .find(|test| test.at == Some(known.table) && Some(&test.alias) == item.name.as_ref())?;
+        let test = tests.find(|test| {
+            test.at.map(Mention::new) == Some(known.table)
+                && Some(&test.alias) == item.name.as_ref()
+        })?;
         let relation = &test.relation;
         let table = self.catalog().relation(&relation.schema, &relation.name)?;
         let column = table

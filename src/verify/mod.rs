@@ -63,6 +63,7 @@ mod expression;
 mod extension;
 mod from;
 mod gate;
+mod grouped;
 mod hatch;
 mod identity;
 mod indexed;

@@ -14,6 +14,7 @@ use super::{Claim, bare, words};
 use crate::catalog::{Catalog, Oid, Relation, RelationName, oid};
 use crate::isolate::copying::Copying;
 use crate::isolate::refusal::{BeyondGrant, Reason, Refusal};
+use crate::isolate::remedy::Mention;
 use crate::isolate::template::{Reading, SlotType};
 use crate::tenant::{Classified, TenantColumn, Verb};
 
@@ -93,6 +94,8 @@ pub(super) struct Proof<'a> {
     pub(super) copying: Option<Copying>,
     /// How many definitions of views are around this point.
     pub(super) views: usize,
+    /// Where the view is named in whose definition this point is.
+    pub(super) within: Option<Mention>,
     /// The definitions that took the place of views.
     pub(super) definitions: Vec<Rc<NodeEnum>>,
 }
@@ -123,6 +126,7 @@ impl<'a> Proof<'a> {
             done: BTreeSet::new(),
             copying: None,
             views: 0,
+            within: None,
             definitions: Vec::new(),
         }
     }

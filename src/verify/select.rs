@@ -4,6 +4,7 @@ use pg_query::protobuf as pg;
 use pg_query::{Node, NodeEnum};
 
 use super::clauses::Keys;
+use super::grouped::Grouped;
 use super::owner::{Owner, not_named};
 use super::proof::{Checked, Pair, Proof, absent, both, column_path, differs, empty, equal};
 use super::reading;
@@ -64,7 +65,11 @@ impl Proof<'_> {
         self.condition(where_clause, &tests, Clause::Where)?;
         let (columns, extent) = self.targets(target_list, owner)?;
         self.level()?.outputs.clone_from(&columns);
-        self.grouping(group_clause)?;
+        let query = Grouped {
+            targets: target_list.0,
+            from: from_clause.0,
+        };
+        self.grouping(group_clause, query)?;
         equal(group_distinct, "GROUP BY DISTINCT")?;
         self.condition(having_clause, &[], Clause::Having)?;
         self.windows(window_clause)?;

@@ -23,6 +23,7 @@ use super::select::rename;
 use super::types::{self, Column, Value};
 use crate::catalog::{Relation, Resolved};
 use crate::isolate::refusal::{Reason, Refusal};
+use crate::isolate::remedy::Mention;
 
 /// Views within views beyond this depth are refused.
 const DEPTH_MAX: usize = 32;
@@ -62,6 +63,8 @@ impl<'a> Proof<'a> {
             definition.trim_end().trim_end_matches(';'),
         )?);
         self.definitions.push(Rc::clone(&written));
+        let mention = self.mention(original);
+        let within = std::mem::replace(&mut self.within, mention);
         let output = self
             .definition(&written, query)
             .map_err(|refusal| Refusal {
@@ -69,12 +72,22 @@ impl<'a> Proof<'a> {
                 position: None,
                 ..refusal
             })?;
+        self.within = within;
         let (item, loud) = self.view_item(original, relation, output)?;
         let level = self.level()?;
         if let Some(loud) = loud {
             level.loud_content.get_or_insert(loud);
         }
         Ok(level.add(item))
+    }
+
+    /// Where a relation is named.
+    pub(super) fn mention(&self, named: &pg::RangeVar) -> Option<Mention> {
+        let at = usize::try_from(named.location).ok()?;
+        Some(match self.within {
+            Some(view) => view.within(at),
+            None => Mention::new(at),
+        })
     }
 
     /// Compares a definition in a namespace of its own.

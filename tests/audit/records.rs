@@ -57,6 +57,7 @@ pub fn outcome(statement: u64) -> AuditRecord {
         ending: Ending::Tag("SELECT 5".to_owned()),
         duration_us: 1234,
         tenants: Names::Listed(vec!["acme".to_owned()]),
+        changed: BTreeMap::from([("acme".to_owned(), 5)]),
     }
 }
 

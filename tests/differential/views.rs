@@ -46,6 +46,8 @@ CREATE VIEW w_size (id, title, size) AS SELECT id, title, coalesce(char_length(b
 CREATE VIEW w_local AS SELECT key, value FROM settings WHERE key <> 'z' WITH LOCAL CHECK OPTION;
 CREATE VIEW w_default AS SELECT key, value FROM settings;
 ALTER VIEW w_default ALTER COLUMN value SET DEFAULT 'd';
+CREATE VIEW w_lower AS SELECT id, lower(name) AS name FROM customers WHERE lower(email) LIKE '%a%' AND 'x' !~ email;
+CREATE VIEW w_lowest AS SELECT customer_id, count(*) AS n FROM orders WHERE 5 / (id - 1000) < 1 GROUP BY customer_id;
 CREATE VIEW w_tags AS SELECT id, unnest(tags) AS tag FROM customers;
 GRANT ALL ON ALL TABLES IN SCHEMA public TO iso_app;";
 
@@ -93,6 +95,15 @@ const OTHERS: &[&str] = &[
     "INSERT INTO settings (key, value) SELECT sku, sku FROM w_exists",
     "MERGE INTO settings s USING w_renamed r ON r.label = s.key WHEN NOT MATCHED THEN INSERT (key) VALUES (r.label)",
     "SELECT (SELECT label FROM w_renamed r WHERE r.number = c.id) FROM customers c",
+    "SELECT id FROM w_barrier WHERE notes ~ '^n' OR 'a' ~ notes",
+    "SELECT * FROM w_plain WHERE lower(name) = 'ada' AND prefs ->> 'lang' = 'de' AND name || 'x' > 'A'",
+    "SELECT v.name, o.memo FROM w_plain v JOIN orders o ON o.customer_id = v.id AND upper(v.name) >= lower(o.memo)",
+    "SELECT a.id, b.id FROM w_plain a JOIN w_plain b ON 1 / (a.id - 7) = 1 / (b.id - 8)",
+    "SELECT * FROM w_lower",
+    "SELECT * FROM w_lowest WHERE 10 / n > 1",
+    "SELECT * FROM w_left l LEFT JOIN w_lower v ON 1 / (v.id - 9) IS NOT NULL AND v.id = l.id",
+    "SELECT count(*) FROM (SELECT label || '!' AS label FROM w_renamed) x WHERE label ~ 'a'",
+    "SELECT number FROM w_over WHERE memo ~ 'e'",
     "TABLE w_values",
     "SELECT 1, 'x' UNION TABLE w_renamed",
     "INSERT INTO settings TABLE w_exists",
@@ -146,7 +157,10 @@ const REFUSED: &[(&str, &str)] = &[
         "SELECT tenant_id FROM w_plain",
         "column \"tenant_id\" does not exist",
     ),
-    ("SELECT id FROM w_barrier WHERE 'a' ~ notes", "operator ~"),
+    (
+        "SELECT id FROM w_barrier WHERE num_nulls(notes) = 1",
+        "num_nulls",
+    ),
     (
         "SELECT * FROM w_renamed TABLESAMPLE system (50)",
         "TABLESAMPLE clause",

@@ -319,8 +319,12 @@ impl Maker<'_> {
             out = format!("{out} WHEN MATCHED{condition} THEN {action}");
         }
         // Which row of the source comes first is the plan's choice: what is inserted could meet, or not, what the
-        // same statement takes away.
-        if self.choices.chance(70) && table.unique.is_none() {
+        // same statement takes away; and what it refers to could be there still, or not.
+        let refers_to_itself = table.references.iter().any(|reference| {
+            let to = self.schema.tables.get(reference.to);
+            to.is_some_and(|to| to.name == table.name)
+        });
+        if self.choices.chance(70) && table.unique.is_none() && !refers_to_itself {
             let names: Vec<&str> = chosen.iter().map(|at| table.column(*at)).collect();
             let values: Vec<String> = chosen
                 .iter()

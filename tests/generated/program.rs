@@ -207,6 +207,11 @@ fn transaction(maker: &mut Maker<'_>) -> Vec<Statement> {
         "COMMIT",
         maker.choices.of(&["COMMIT", "ROLLBACK", "END"]),
     ));
+    // A check that is put off is a pending trigger event: PostgreSQL refuses to truncate the table then
+    // (55006), and the DELETE in its place goes on. What the tables hold is the same once it is checked.
+    out.retain(|statement| {
+        statement.command != "TRUNCATE" || !maker.schema.puts_off_checks(statement.step.sql())
+    });
     out
 }
 

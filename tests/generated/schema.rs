@@ -162,6 +162,16 @@ impl Schema {
         }
     }
 
+    /// Whether a statement ends with the name of a table whose foreign keys are checked at the end of a
+    /// transaction.
+    pub(super) fn puts_off_checks(&self, statement: &str) -> bool {
+        self.tables.iter().any(|table| {
+            let mut references = table.references.iter();
+            references.any(|reference| reference.action == Action::Deferred)
+                && statement.ends_with(&format!(" {}", table.name))
+        })
+    }
+
     /// The private database.
     pub(super) fn private(&self) -> String {
         self.print(None)

@@ -115,6 +115,9 @@ const MORE: &[&str] = &[
     "COPY settings (value, key) FROM STDIN WITH (FORMAT csv, NULL 'x', HEADER match)",
     "COPY documents FROM STDIN WITH (DELIMITER '|') WHERE length(title) > 1 AND owner_id = 7",
     "SELECT * FROM v_open_orders v WHERE v.total > 10",
+    "SELECT * FROM v_open_orders v JOIN customers c ON lower(c.name) = upper(v.memo) WHERE lower(v.memo) LIKE 'a%'",
+    "SELECT c.id, c.name, count(*) FROM customers c JOIN orders o ON o.customer_id = c.id GROUP BY 1",
+    "SELECT id, c.name FROM customers c LEFT JOIN orders o USING (id) GROUP BY id",
     "SELECT t.name, v_open_orders.memo FROM v_customer_totals AS t (number) JOIN v_open_orders \
      ON v_open_orders.customer_id = t.number WHERE t.n_orders = $1 FOR UPDATE OF v_open_orders",
     "SELECT o.id FROM orders o LEFT JOIN customers c ON c.id = o.customer_id AND c.name ~ o.memo \

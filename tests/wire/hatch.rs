@@ -18,6 +18,7 @@
 mod attacks;
 mod generated;
 mod log;
+mod truth;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -47,6 +48,7 @@ pub fn trials() -> Vec<Trial> {
     trials.extend(attacks::trials());
     trials.extend(generated::trials());
     trials.extend(log::trials());
+    trials.extend(truth::trials());
     trials
 }
 

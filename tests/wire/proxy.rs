@@ -135,6 +135,11 @@ impl Proxy {
     /// Takes a file away, and has the proxy do what it does at once when it is told to read them again.
     pub fn take_back(&self, name: &str) {
         std::fs::remove_file(self.directory.path().join(name)).unwrap();
+        self.end_grants();
+    }
+
+    /// Has the proxy do what it does at once when it is told to read its files again.
+    pub fn end_grants(&self) {
         self.registry.end_grants();
     }
 

@@ -11,7 +11,7 @@ use super::{Rewriter, Rewritten, lost, unsupported};
 use crate::catalog::{Column, Relation, RelationName, Resolved};
 use crate::isolate::mask::null_of;
 use crate::isolate::refusal::Reason;
-use crate::isolate::remedy::Remedy;
+use crate::isolate::remedy::{Mention, Remedy};
 use crate::sql;
 use crate::tenant::{Class, Scoped};
 
@@ -77,8 +77,7 @@ impl<'a> Rewriter<'a> {
                     None => String::new(),
                 };
                 let only = if table.inh { "" } else { "ONLY " };
-                let at = usize::try_from(table.location).ok();
-                let columns = self.shown(relation, scoped, at)?;
+                let columns = self.shown(relation, scoped, self.mention(table))?;
                 let fence = self.fence(relation, scoped, &columns, (only, &sample));
                 self.put_derived(table, &place, &fence);
                 Ok(())
@@ -97,7 +96,7 @@ impl<'a> Rewriter<'a> {
         relation: &Relation,
         definition: &str,
     ) -> Rewritten<()> {
-        let inlined = self.inlined(relation, definition)?;
+        let inlined = self.inlined(relation, definition, self.mention(table))?;
         let place = self.place(table)?;
         self.put_derived(table, &place, &inlined);
         Ok(())
@@ -135,7 +134,7 @@ impl<'a> Rewriter<'a> {
         &mut self,
         relation: &Relation,
         scoped: &Scoped,
-        at: Option<usize>,
+        at: Option<Mention>,
     ) -> Rewritten<Vec<String>> {
         let mut shown = Vec::new();
         let columns: Vec<Column> = self.columns_of(relation).into_iter().cloned().collect();

@@ -10,6 +10,7 @@ use pg_query::{Node, NodeEnum};
 use super::name::parts;
 use super::{Rewriter, Rewritten};
 use crate::isolate::dependent::Fenced;
+use crate::isolate::remedy::Remedy;
 use crate::sql;
 use crate::tenant::{Class, Scoped, TenantColumn};
 
@@ -19,11 +20,15 @@ pub(super) struct Plain<'a> {
     pub(super) location: i32,
     alias: String,
     scoped: &'a Scoped,
+    /// The columns of its primary key.
+    key: &'a [String],
+    /// Whether a remedy asks for a mask.
+    masked: bool,
 }
 
 impl<'a> Rewriter<'a> {
     /// The tables of a definition that is grouped by columns, as far as a condition in its WHERE is one on
-    /// them.
+    /// them. One with a mask takes a fence, unless its whole key is grouped by.
     pub(super) fn grouped_tables(&self, select: &pg::SelectStmt) -> Vec<Plain<'a>> {
         let mut tables = Vec::new();
         let all = self.group_by(select).is_some()
@@ -31,7 +36,21 @@ impl<'a> Rewriter<'a> {
                 .from_clause
                 .iter()
                 .all(|item| self.plain_tables(item, Filtered::Where, &mut tables));
-        if all { tables } else { Vec::new() }
+        if !all {
+            return Vec::new();
+        }
+        let last = |key: &Node| match &key.node {
+            Some(NodeEnum::ColumnRef(column)) => {
+                parts(&column.fields).ok()?.pop().map(str::to_owned)
+            }
+            Some(_) | None => None,
+        };
+        let keys: Vec<String> = select.group_clause.iter().filter_map(last).collect();
+        tables.retain(|table| {
+            let mut key = table.key.iter();
+            !table.masked || (!table.key.is_empty() && key.all(|column| keys.contains(column)))
+        });
+        tables
     }
 
     /// Where GROUP BY stands, if all that it groups by is columns.
@@ -86,11 +105,20 @@ impl<'a> Rewriter<'a> {
             return None;
         }
         match self.relation(table).ok()? {
-            (_, Class::Scoped(scoped)) => Some(Plain {
-                location: table.location,
-                alias,
-                scoped,
-            }),
+            (relation, Class::Scoped(scoped)) => {
+                let at = self.mention(table);
+                let key = relation.primary_key().map(|key| key.columns.as_slice());
+                Some(Plain {
+                    location: table.location,
+                    alias,
+                    scoped,
+                    key: key.unwrap_or_default(),
+                    masked: self.remedies.iter().any(|remedy| match remedy {
+                        Remedy::Mask(masked) => Some(masked.table) == at,
+                        Remedy::Shield { .. } => false,
+                    }),
+                })
+            }
             (_, Class::Shared { .. } | Class::Refused(_)) => None,
         }
     }

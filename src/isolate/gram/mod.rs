@@ -42,7 +42,7 @@ use pg_query::{Node, NodeEnum};
 
 use crate::isolate::kind::Kind;
 use crate::isolate::refusal::{Reason, Refusal};
-use crate::isolate::remedy::Remedy;
+use crate::isolate::remedy::{Mention, Remedy};
 use crate::isolate::template::{Edit, Slot, SlotType, Template};
 use crate::isolate::via::owner;
 use crate::sql;
@@ -156,6 +156,7 @@ pub(super) fn rewrite(
             remedies,
             on_cursor: false,
             views: Views::default(),
+            within: None,
             plain: Vec::new(),
             renames: None,
         };
@@ -343,6 +344,8 @@ struct Rewriter<'a> {
     /// Whether the row that a cursor stands on is changed.
     on_cursor: bool,
     views: Views,
+    /// Where the view is named in whose definition this is.
+    within: Option<Mention>,
     /// Where the names of the tables stand that get no fence.
     plain: Vec<i32>,
     /// What the columns of the view are called in its table, where one is written.

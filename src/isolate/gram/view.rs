@@ -1,7 +1,5 @@
 //! A view in FROM: its definition, rewritten like a query, takes its place.
 
-use std::collections::BTreeSet;
-
 use pg_query::protobuf as pg;
 
 use super::edits::{self, Edits};
@@ -9,7 +7,7 @@ use super::words::Words;
 use super::{Rewriter, Rewritten, known, lost, parse, too_large};
 use crate::catalog::{Relation, Resolved};
 use crate::isolate::refusal::Refusal;
-use crate::isolate::remedy::Remedy;
+use crate::isolate::remedy::Mention;
 use crate::sql;
 
 /// The definitions in a statement together, in bytes.
@@ -26,9 +24,6 @@ pub(super) struct Views {
     /// How long all of them were.
     bytes: usize,
 }
-
-/// What is done about the conditions of a view's definition.
-const NO_REMEDIES: &BTreeSet<Remedy> = &BTreeSet::new();
 
 impl<'a> Rewriter<'a> {
     /// The view that a name means, with its definition, if one takes its place.
@@ -47,8 +42,13 @@ impl<'a> Rewriter<'a> {
     }
 
     /// `(SELECT visible columns FROM (definition) AS view (all columns))`
-    pub(super) fn inlined(&mut self, relation: &Relation, definition: &str) -> Rewritten<String> {
-        let query = self.definition(definition).map_err(|refusal| Refusal {
+    pub(super) fn inlined(
+        &mut self,
+        relation: &Relation,
+        definition: &str,
+        at: Option<Mention>,
+    ) -> Rewritten<String> {
+        let query = self.definition(definition, at).map_err(|refusal| Refusal {
             // No place in it is one of the client's text.
             position: None,
             ..refusal
@@ -65,8 +65,17 @@ impl<'a> Rewriter<'a> {
         ))
     }
 
+    /// Where a relation is named.
+    pub(super) fn mention(&self, named: &pg::RangeVar) -> Option<Mention> {
+        let at = usize::try_from(named.location).ok()?;
+        Some(match self.within {
+            Some(view) => view.within(at),
+            None => Mention::new(at),
+        })
+    }
+
     /// A definition, in which nothing of the statement around it can be seen.
-    fn definition(&mut self, definition: &str) -> Rewritten<String> {
+    fn definition(&mut self, definition: &str, at: Option<Mention>) -> Rewritten<String> {
         let definition = definition.trim_end().trim_end_matches(';');
         let mut views = self.views;
         views.depth += 1;
@@ -86,6 +95,7 @@ impl<'a> Rewriter<'a> {
             };
             known(&tree)?;
             let mut rewriter = self.of_definition(&words, views);
+            rewriter.within = at;
             let grouped = rewriter.grouped_tables(select);
             rewriter.plain = grouped.iter().map(|table| table.location).collect();
             rewriter.statement(&tree)?;
@@ -113,8 +123,8 @@ impl<'a> Rewriter<'a> {
             views,
             plain: Vec::new(),
             renames: None,
-            // Remedies tell of places in the client's text.
-            remedies: NO_REMEDIES,
+            remedies: self.remedies,
+            within: None,
         }
     }
 

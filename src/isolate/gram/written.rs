@@ -1,6 +1,8 @@
 //! A view that is written: its table takes its place, under the view's name as its alias, with the conditions
 //! of the definition behind the client's.
 
+use std::collections::BTreeSet;
+
 use pg_query::protobuf as pg;
 use pg_query::protobuf::Token;
 use pg_query::{Node, NodeEnum};
@@ -13,8 +15,12 @@ use super::words::Words;
 use super::{Rewriter, Rewritten, known, lost, parse, too_large};
 use crate::catalog::Relation;
 use crate::isolate::refusal::Refusal;
+use crate::isolate::remedy::Remedy;
 use crate::sql;
 use crate::tenant::{Class, Scoped};
+
+/// What is done about the condition of a definition.
+const NO_REMEDIES: &BTreeSet<Remedy> = &BTreeSet::new();
 
 /// A column's name, and what it is in the table; none if it is computed.
 type Named = (String, Option<String>);
@@ -181,6 +187,8 @@ impl<'a> Rewriter<'a> {
     ) -> Rewritten<String> {
         let mut rewriter = self.of_definition(words, self.views);
         rewriter.renames = Some(renames);
+        // Nothing tells where its tables are named.
+        rewriter.remedies = NO_REMEDIES;
         rewriter.node(clause)?;
         self.tenant_parameters = rewriter.tenant_parameters;
         let start = words.next_of(0, &[Token::Where]) + 1;

@@ -312,7 +312,7 @@ impl<'a> Rewriter<'a> {
     /// Who sees it groups by it, or not.
     pub(super) fn group_by_keys(
         &self,
-        group_by: &mut GroupByExpr,
+        (group_by, keys): (&mut GroupByExpr, &[Expr]),
         level: &Level<'a>,
     ) -> Rewritten<()> {
         if self.classified.tenant_column() == TenantColumn::Visible {
@@ -342,9 +342,8 @@ impl<'a> Rewriter<'a> {
                 .filter(|column| *column != tenant)
                 .collect();
             let grouped = |column: &String| {
-                expressions
-                    .iter()
-                    .any(|expression| is_column(expression, &plain.alias, level, column))
+                let mut expressions = expressions.iter().chain(keys);
+                expressions.any(|expression| is_column(expression, &plain.alias, level, column))
             };
             if key.columns.len() > own.len() && own.iter().all(|column| grouped(column)) {
                 let text = format!("{}.{}", sql::quote(&plain.alias), sql::quote(tenant));
@@ -355,7 +354,7 @@ impl<'a> Rewriter<'a> {
             let alias = fenced.alias.as_str();
             let qualified = self.words.qualified_by(alias);
             let grouped = |name: &str| {
-                let mut expressions = expressions.iter();
+                let mut expressions = expressions.iter().chain(keys);
                 expressions.any(|expression| is_column(expression, alias, level, name))
             };
             let used =

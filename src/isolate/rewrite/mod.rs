@@ -16,6 +16,7 @@ mod data_type;
 mod expression;
 mod fence;
 mod function;
+mod grouped;
 mod insert;
 mod level;
 mod name;

@@ -1,5 +1,6 @@
 //! Queries: WITH, set operations, SELECT, VALUES.
 
+use super::grouped::grouped_by;
 use super::level::{Wildcard, conjunction, has_options, wildcard};
 use super::name::{CteName, Scope};
 use super::{Presence, Rewriter, Rewritten, identifier, names};
@@ -227,6 +228,7 @@ impl Rewriter<'_> {
     fn select(&mut self, select: &mut Select, scope: &Scope) -> Rewritten<()> {
         self.only_postgres(select)?;
         let wildcards = qualified_wildcards(&select.projection)?;
+        let keys = grouped_by(select)?;
         let level = self.from(&mut select.from, &wildcards, scope)?;
         self.expand_wildcards(&mut select.projection, &level)?;
         self.target_list(&mut select.projection, scope)?;
@@ -244,7 +246,7 @@ impl Rewriter<'_> {
             self.expression(condition, scope)?;
         }
         self.group_by(&mut select.group_by, scope)?;
-        self.group_by_keys(&mut select.group_by, &level)?;
+        self.group_by_keys((&mut select.group_by, &keys), &level)?;
         for NamedWindowDefinition(name, window) in &mut select.named_window {
             identifier(name)?;
             match window {

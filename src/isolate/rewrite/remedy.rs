@@ -5,7 +5,7 @@ use super::{Rewriter, Rewritten, composed};
 use crate::catalog::Relation;
 use crate::isolate::mask::null_of;
 use crate::isolate::refusal::Reason;
-use crate::isolate::remedy::{Condition, Remedy};
+use crate::isolate::remedy::{Condition, Mention, Remedy};
 use crate::sql;
 use crate::sql::ast::{
     BinaryOperator, CaseWhen, Expr, Join, JoinConstraint, JoinOperator, ObjectName, Select,
@@ -42,7 +42,9 @@ impl Rewriter<'_> {
 
     fn masks(&self, table: Option<usize>) -> impl Iterator<Item = i16> {
         self.remedies.iter().filter_map(move |remedy| match remedy {
-            Remedy::Mask(masked) if Some(masked.table) == table => Some(masked.number),
+            Remedy::Mask(masked) if Some(masked.table) == table.map(Mention::new) => {
+                Some(masked.number)
+            }
             Remedy::Mask(_) | Remedy::Shield { .. } => None,
         })
     }

@@ -338,7 +338,7 @@ fn soon() {
     ));
     std::thread::sleep(Duration::from_millis(300));
     cancel(&proxy, &raw);
-    assert_eq!(raw.answer(), "T N E:57014 Z:I");
+    assert!(raw.answer().ends_with("E:57014 Z:I"));
     let failing = sql.replace("LIKE 'OWN%'", "= 'CANARY-T1'");
     assert_eq!(shape(&raw.query(&failing)), "T N E:22012 Z:I");
     assert!(began.elapsed() < Duration::from_secs(9));
@@ -353,12 +353,12 @@ fn many() {
     raw.send(&query(LONG));
     std::thread::sleep(Duration::from_millis(500));
     cancel(&proxy, &raw);
-    assert_eq!(raw.answer(), "T N E:57014 Z:I");
+    assert!(raw.answer().ends_with("E:57014 Z:I"));
     is_quiet("a cancel request");
     raw.send(&query(LONG));
     std::thread::sleep(Duration::from_millis(500));
     proxy.reload_with("grants/each.toml", None);
-    assert_eq!(raw.answer(), "T N E:57014 Z:I");
+    assert!(raw.answer().ends_with("E:57014 Z:I"));
     is_quiet("a revocation");
     assert_eq!(shape(&raw.query(NAMES)), "E:42501 Z:I");
     take(&mut raw, "eachwrite");
