@@ -151,12 +151,12 @@ impl Session {
         self.row_limit.is_cut() || self.hatch.as_ref().is_some_and(|hatch| hatch.is_cut())
     }
 
-    /// A command has completed, of an Execute, and all that was due has come: whether the client gets none of that.
-    pub(super) fn completes_cut(
-        &mut self,
-        effect: &Effect,
-        (of_execute, all_came): (bool, bool),
-    ) -> bool {
+    /// A command has completed: whether the client gets none of that.
+    pub(super) fn completes_cut(&mut self, effect: &Effect) -> bool {
+        let all_came = self
+            .server
+            .as_ref()
+            .is_some_and(|server| server.expected.is_empty());
         let is_cut = self.row_limit.is_cut();
         self.row_limit.completed();
         let in_block = self.variables.in_block();
@@ -166,7 +166,7 @@ impl Session {
         // What has ended a transaction can be undone no more. What an Execute has changed otherwise is.
         let is_undone = all_came && hatch.must_end() && !effect.is_of_transaction();
         let is_cut = hatch.is_cut() || is_undone;
-        if of_execute && !is_cut && (!in_block || effect.is_of_transaction()) {
+        if !is_cut && (!in_block || effect.is_of_transaction()) {
             hatch.note_executed(effect);
         }
         is_cut

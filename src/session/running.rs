@@ -157,15 +157,24 @@ impl Hatch {
         }
     }
 
-    /// An Execute is complete. Outside a block its changes are committed by the Sync that follows.
+    /// A command is complete. Outside a block the next Sync commits what an Execute has changed, unless a block
+    /// is begun before it: then the end of that does.
     pub(super) fn note_executed(&mut self, effect: &Effect) {
-        if effect.is_of_transaction() {
-            // From here on the block's own end tells what became of it.
+        let Some(running) = &self.running else {
+            return;
+        };
+        let Ending::Tag(tag) = &running.ending else {
+            return;
+        };
+        if !effect.is_of_transaction() {
+            if changes_rows(tag) {
+                self.unsettled.push(running.number);
+            }
+        } else if tag == "ROLLBACK" {
+            // So ends a COMMIT of a block that has failed, too.
+            self.undone(Ending::Tag(tag.clone()));
+        } else if tag == "COMMIT" {
             self.unsettled.clear();
-        } else if let Some(running) = self.running.as_ref()
-            && changes_rows(&running.ending)
-        {
-            self.unsettled.push(running.number);
         }
     }
 
@@ -201,10 +210,7 @@ impl Hatch {
     }
 }
 
-fn changes_rows(ending: &Ending) -> bool {
-    let Ending::Tag(tag) = ending else {
-        return false;
-    };
+fn changes_rows(tag: &str) -> bool {
     let command = tag.split(' ').next().unwrap_or_default();
     matches!(command, "COPY" | "DELETE" | "INSERT" | "MERGE" | "UPDATE")
 }

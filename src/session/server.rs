@@ -273,7 +273,7 @@ impl Session {
         }
         self.variables.completed(&effect, body);
         self.note_grant(ends_grant(&effect));
-        let is_cut = self.completes_cut(&effect, (of_execute, execute));
+        let is_cut = self.completes_cut(&effect);
         if is_cut && execute {
             self.end_cut_execute();
         }
@@ -597,7 +597,8 @@ impl Session {
         self.variables.ready(status);
         self.note_grant(GrantEnd::TransactionEnd);
         if let Some(hatch) = &mut self.hatch {
-            if let Some(sqlstate) = hatch.failed.take() {
+            let failed = hatch.failed.take();
+            if let (Some(sqlstate), TransactionStatus::Idle) = (failed, status) {
                 hatch.undone(Ending::Sqlstate(sqlstate));
             }
             hatch.note_status(status);
