@@ -29,13 +29,19 @@ impl Findings {
 pub(super) struct Source {
     file: PathBuf,
     text: String,
+    /// Where each line ends, in bytes.
+    lines: Vec<usize>,
 }
+
+/// So many faults in the syntax of one file are told: it is no TOML then.
+const SYNTAX_FAULTS_MAX: usize = 20;
 
 impl Source {
     /// A file that was read, by its path relative to the configuration directory.
     pub(super) fn new(file: &Path, text: String) -> Self {
         Self {
             file: file.to_owned(),
+            lines: text.match_indices('\n').map(|(end, _)| end).collect(),
             text,
         }
     }
@@ -55,7 +61,7 @@ impl Source {
         effect: &Effect,
     ) -> Option<Spanned<DeTable<'_>>> {
         let (table, errors) = DeTable::parse_recoverable(&self.text);
-        for error in &errors {
+        for error in errors.iter().take(SYNTAX_FAULTS_MAX) {
             findings.add(Fault {
                 place: self.place(error.span().map_or(0, |span| span.start)),
                 message: format!("syntax: {}", error.message()),
@@ -67,10 +73,9 @@ impl Source {
     }
 
     fn place(&self, offset: usize) -> Place {
-        let before = self.text.bytes().take(offset);
         Place {
             file: self.file.clone(),
-            line: Some(before.filter(|byte| *byte == b'\n').count() + 1),
+            line: Some(self.lines.partition_point(|end| *end < offset) + 1),
         }
     }
 }

@@ -413,6 +413,8 @@ impl Session {
             ending: Ending::Tag(String::new()),
             cut: None,
         });
+        // What the server knows already is answered without it.
+        self.note_answered();
     }
 
     fn opened_by(&self, message: &FrontendMessage) -> Option<(Bytes, Opened)> {

@@ -132,7 +132,13 @@ impl Session {
         }
         match self.run(&message) {
             Ok(()) => self.note_sent(&message),
-            Err(failure) => self.fail(&message, &failure),
+            Err(failure) => {
+                if let Some(hatch) = &mut self.hatch {
+                    // A record is for the message that it was written for.
+                    hatch.abandon("refused");
+                }
+                self.fail(&message, &failure);
+            }
         }
         Step::Done
     }

@@ -17,6 +17,7 @@ pub fn trials() -> Vec<Trial> {
         trial("wire::hatch::what_was_committed_is_told", committed),
         trial("wire::hatch::what_a_sync_commits_ends_as_well", syncing),
         trial("wire::hatch::what_is_undone_is_told", undone),
+        trial("wire::hatch::a_record_is_for_one_message", one_message),
         trial("wire::hatch::what_many_have_changed_is_told", changed),
         trial(
             "wire::hatch::what_a_put_down_grant_has_done_ends_with_it",
@@ -170,6 +171,40 @@ fn undone() {
     let records = records(&proxy, ("grant_ended", 1));
     let undone = records.iter().filter(|it| it["event"] == "undone");
     assert_eq!(undone.count(), 2);
+}
+
+/// What is refused after its record was written leaves that to no other message, and what needs no server has its
+/// outcome.
+fn one_message() {
+    let proxy = proxy();
+    let mut raw = taken(&proxy, "read");
+    let text = "SELECT name FROM items WHERE id = $1";
+    for _ in 0..2 {
+        let wrong = [parse("", text), bind("", &[]), sync()].concat();
+        raw.send(&wrong);
+        assert_eq!(raw.answer(), "1 E:08P01 Z:I");
+    }
+    raw.query("SELECT 1");
+    let series = [
+        parse("", text),
+        parse("", "SELECT 2"),
+        parse("", text),
+        sync(),
+    ];
+    raw.send(&series.concat());
+    assert_eq!(raw.answer(), "1 1 1 Z:I");
+    drop(raw);
+    let records = records(&proxy, ("grant_ended", 1));
+    let of = |event: &str| records.iter().filter(|it| it["event"] == event).count();
+    assert_eq!(of("statement"), of("outcome"));
+    let told = told(&records);
+    assert_eq!(
+        told.iter()
+            .filter(|line| *line == "statement read SELECT 1 []")
+            .count(),
+        1
+    );
+    assert_eq!(of("refused"), 2);
 }
 
 /// One tenant's row is locked when the grant ends; the others' are changed.
