@@ -83,6 +83,26 @@ pub(super) struct ExpectedReplies {
     flushed: bool,
 }
 
+impl Reply {
+    /// What the commands will have changed that are answered with it.
+    fn effects(&self) -> impl Iterator<Item = &Effect> {
+        let (one, several) = match self {
+            Self::Execute(effect) => (Some(effect), None),
+            Self::Query { effects, .. } => (None, Some(effects)),
+            Self::Bind
+            | Self::Close(_)
+            | Self::DescribeRows
+            | Self::DescribeStatement { .. }
+            | Self::Housekeeping
+            | Self::Local(_)
+            | Self::Parse { .. }
+            | Self::Prepared
+            | Self::Sync => (None, None),
+        };
+        one.into_iter().chain(several.into_iter().flatten())
+    }
+}
+
 impl ExpectedReplies {
     /// A reply that changes nothing if it fails.
     pub(super) fn push(&mut self, reply: Reply) {
@@ -130,23 +150,10 @@ impl ExpectedReplies {
 
     /// How many COPY FROM are among what is due; nothing is sent behind one before it has begun.
     pub(super) fn copies_due(&self) -> usize {
-        let is_copy = |effect: &&Effect| matches!(effect, Effect::CopyIn(_));
-        match self.entries.back().map(|entry| &entry.reply) {
-            Some(Reply::Execute(effect)) => usize::from(is_copy(&effect)),
-            Some(Reply::Query { effects, .. }) => effects.iter().filter(is_copy).count(),
-            Some(
-                Reply::Bind
-                | Reply::Close(_)
-                | Reply::DescribeRows
-                | Reply::DescribeStatement { .. }
-                | Reply::Housekeeping
-                | Reply::Local(_)
-                | Reply::Parse { .. }
-                | Reply::Prepared
-                | Reply::Sync,
-            )
-            | None => 0,
-        }
+        let effects = self.last().into_iter().flat_map(Reply::effects);
+        effects
+            .filter(|effect| matches!(effect, Effect::CopyIn(_)))
+            .count()
     }
 
     /// Whether what is due next is a Parse of the client's unnamed statement, which is gone if it fails.
@@ -196,19 +203,8 @@ impl ExpectedReplies {
     }
 
     fn holds(&self, is_meant: impl Fn(&Effect) -> bool) -> bool {
-        self.entries.iter().any(|entry| match &entry.reply {
-            Reply::Execute(effect) => is_meant(effect),
-            Reply::Query { effects, .. } => effects.iter().any(&is_meant),
-            Reply::Bind
-            | Reply::Close(_)
-            | Reply::DescribeRows
-            | Reply::DescribeStatement { .. }
-            | Reply::Housekeeping
-            | Reply::Local(_)
-            | Reply::Parse { .. }
-            | Reply::Prepared
-            | Reply::Sync => false,
-        })
+        let mut effects = self.entries.iter().flat_map(|entry| entry.reply.effects());
+        effects.any(is_meant)
     }
 
     /// What is due last.

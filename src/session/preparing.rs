@@ -48,24 +48,13 @@ impl Session {
     /// that back, if the server does not come to it.
     pub(super) fn drop_replaced(&mut self, message: &FrontendMessage) -> Vec<Undo> {
         let unnamed = Bytes::new();
-        match message {
-            FrontendMessage::Parse { statement, .. } if statement.is_empty() => {
-                let before = self.statements.remove(&unnamed);
-                vec![Undo::ClientStatement(unnamed, before)]
-            }
-            FrontendMessage::Bind(_)
-            | FrontendMessage::Close(..)
-            | FrontendMessage::Copy
-            | FrontendMessage::Describe(..)
-            | FrontendMessage::Execute { .. }
-            | FrontendMessage::Flush
-            | FrontendMessage::FunctionCall
-            | FrontendMessage::Parse { .. }
-            | FrontendMessage::Query(_)
-            | FrontendMessage::Sync
-            | FrontendMessage::Terminate
-            | FrontendMessage::TooLong { .. } => Vec::new(),
+        let replaces =
+            matches!(message, FrontendMessage::Parse { statement, .. } if statement.is_empty());
+        if !replaces {
+            return Vec::new();
         }
+        let before = self.statements.remove(&unnamed);
+        vec![Undo::ClientStatement(unnamed, before)]
     }
 
     /// Whether a client that leaves has sent something that is to be done first, as PostgreSQL does.

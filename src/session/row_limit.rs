@@ -112,24 +112,12 @@ impl Session {
             .server
             .as_ref()
             .and_then(|server| server.expected.last());
-        self.row_limit.is_set()
-            && match last {
-                // The rows of COPY FROM are the client's.
-                Some(Reply::Execute(effect)) => !matches!(effect, Effect::CopyIn(_)),
-                Some(Reply::Query { .. }) => true,
-                Some(
-                    Reply::Bind
-                    | Reply::Close(_)
-                    | Reply::DescribeRows
-                    | Reply::DescribeStatement { .. }
-                    | Reply::Housekeeping
-                    | Reply::Local(_)
-                    | Reply::Parse { .. }
-                    | Reply::Prepared
-                    | Reply::Sync,
-                )
-                | None => false,
-            }
+        // The rows of COPY FROM are the client's.
+        let gives_rows = match last {
+            Some(Reply::Execute(effect)) => !matches!(effect, Effect::CopyIn(_)),
+            other => matches!(other, Some(Reply::Query { .. })),
+        };
+        self.row_limit.is_set() && gives_rows
     }
 
     /// Whether the server is to be asked to stop; it is asked once.

@@ -7,6 +7,7 @@ use pg_query::{Node, NodeEnum};
 use super::constants;
 use super::proof::{Proof, column_path};
 use super::scope::{self, Found, Reference};
+use crate::isolate::refusal::Reason;
 
 /// The client's query around its GROUP BY.
 #[derive(Clone, Copy)]
@@ -38,8 +39,9 @@ impl Proof<'_> {
         };
         let innermost = self.levels.len().checked_sub(1)?;
         match scope::resolve(self.levels.get(innermost..)?, unqualified(name)) {
-            Err(_) => {}
-            Ok(Found::Column(_) | Found::Opaque | Found::Row(_)) => return None,
+            Err(Reason::ColumnDoesNotExist { .. }) => {}
+            // Nor is what fails for another reason known to be one of the result.
+            Ok(Found::Column(_) | Found::Opaque | Found::Row(_)) | Err(_) => return None,
         }
         let mut named = targets.iter().filter(|target| label(target) == Some(name));
         match (named.next(), named.next()) {

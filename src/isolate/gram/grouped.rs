@@ -90,7 +90,14 @@ impl<'a> Rewriter<'a> {
                             .is_some_and(|side| self.plain_tables(side, filtered, tables))
                     })
             }
-            _ => true,
+            Some(
+                NodeEnum::JsonTable(_)
+                | NodeEnum::RangeFunction(_)
+                | NodeEnum::RangeSubselect(_)
+                | NodeEnum::RangeTableFunc(_)
+                | NodeEnum::RangeTableSample(_),
+            ) => true,
+            _ => false,
         }
     }
 
